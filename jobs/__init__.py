@@ -1,0 +1,1 @@
+"""One file per job of run.py: wiring only."""

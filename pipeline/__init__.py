@@ -1,0 +1,2 @@
+"""Records to batches: order, cache, decode, augmentation, normalisation."""
+import keras2

@@ -1,0 +1,2 @@
+"""Devices, optimisers, schedules, the training step, checkpoints."""
+import keras2
