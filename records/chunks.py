@@ -1,0 +1,102 @@
+"""Cutting, cleaning and encoding the records of a chunk of images, in a worker process.
+
+A chunk is two files: NAME.bin, the encoded records one after another, and NAME.json, what is in it.
+The second is written last and renamed into place, so a chunk that has it is whole.
+"""
+import dataclasses
+import json
+import pathlib
+
+import cv2
+import numpy as np
+
+from records.annotations import Problem
+from records.cleaning import denoised_crops, local_contrast
+from records.files import replaced, write_json
+from records.images import BadImage, decode_image, encode_image, resize
+
+
+@dataclasses.dataclass(frozen=True)
+class CropOptions:
+    """How a record is made of an image; all of it is kept in dataset.json."""
+    size: int  # px, the side of the square record
+    channels: int  # 1 (gray) or 3 (RGB)
+    fit: str  # stretch, pad, crop
+    margin: float  # of the box's width and height, added on each side
+    local_contrast: bool
+    denoise: bool
+    encoding: str  # png, jpeg
+    jpeg_quality: int
+    max_megapixels: float
+
+
+def grown_rectangles(boxes, margin, width, height):
+    """Boxes x y w h grown by `margin` of their size on every side (rounded) and clipped to the page.
+
+    boxes: int [n, 4], px. Returns int [n, 4] x0 y0 x1 y1.
+    """
+    boxes = np.asarray(boxes, np.int64).reshape(-1, 4)
+    grow = np.floor(boxes[:, 2:] * margin + 0.5).astype(np.int64)  # rounds halves up
+    corners = np.concatenate([boxes[:, :2] - grow, boxes[:, :2] + boxes[:, 2:] + grow], axis=1)
+    return np.clip(corners, 0, [width, height, width, height])
+
+
+def cut_records(page, boxes, options):
+    """Yields the finished records of a page, uint8 [size, size, channels] (BGR if 3 channels).
+
+    page: uint8 [h, w, 3], BGR. boxes: int [n, 4] x y w h px, or None for the whole image.
+    """
+    height, width = page.shape[:2]
+    rectangles = (np.array([[0, 0, width, height]]) if boxes is None
+                  else grown_rectangles(boxes, options.margin, width, height))
+    if options.local_contrast:
+        page = local_contrast(page)
+    crops = (denoised_crops(page, rectangles) if options.denoise
+             else (page[y0:y1, x0:x1] for x0, y0, x1, y1 in rectangles))
+    for crop in crops:
+        if options.channels == 1:
+            crop = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[:, :, None]
+        yield resize(crop, options.size, options.fit)
+
+
+def pack_chunk(images, options, path):
+    """Writes the chunk of `images` at path.bin and path.json; returns the number of its images."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    path = pathlib.Path(path)
+    lengths, problems = {}, []
+    pixels, total, squares = 0, np.zeros(options.channels), np.zeros(options.channels)
+    with replaced(path.with_suffix(".bin")) as beside, open(beside, "wb") as file:
+        for image in images:
+            if image.boxes is not None and not len(image.boxes):
+                continue  # a page without text has no record, and need not be decoded
+            try:
+                page = decode_image(image.read(), options.max_megapixels)
+            except BadImage as error:
+                problems.append(Problem(image.file, image.row, f"{image.image_id}: {error}"))
+                continue
+            for record_id, record in zip(image.record_ids(),
+                                         cut_records(page, image.boxes, options), strict=True):
+                values = record.astype(np.float64) / 255
+                pixels += values.shape[0] * values.shape[1]
+                total += values.sum((0, 1))
+                squares += (values ** 2).sum((0, 1))
+                data = encode_image(record, options.encoding, options.jpeg_quality)
+                lengths[record_id] = len(data)
+                file.write(data)
+    write_json(path.with_suffix(".json"), {
+        "lengths": lengths, "problems": [dataclasses.asdict(p) for p in problems],
+        "pixels": pixels, "sum": total[::-1].tolist(), "squares": squares[::-1].tolist()})
+    return len(images)
+
+
+def read_chunk_index(path):
+    """The contents of path.json, problems as Problem objects; None where the chunk is not whole."""
+    try:
+        index = json.loads(pathlib.Path(path).with_suffix(".json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    size = pathlib.Path(path).with_suffix(".bin").stat().st_size
+    if size != sum(index["lengths"].values()):
+        return None
+    index["problems"] = [Problem(**p) for p in index["problems"]]
+    return index

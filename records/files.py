@@ -1,0 +1,32 @@
+"""Writing files so that a kill leaves the old one or the new one, never half of one."""
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """Yields a path beside `path` to write to; renamed onto it when the block ends well."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with replaced(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

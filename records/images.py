@@ -1,0 +1,86 @@
+"""Reading image files that are not trusted: the size is checked before anything is decoded."""
+import io
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Image.MAX_IMAGE_PIXELS = None  # the limit is ours: --max_megapixels
+
+MAX_MEGAPIXELS = 200
+EXIF_ORIENTATION = 0x0112
+
+
+class BadImage(ValueError):
+    """A file that is not a readable image, or is larger than allowed."""
+
+
+def open_image(source, max_megapixels=MAX_MEGAPIXELS):
+    """(PIL image, width, height), the size as decoded (EXIF orientation applied), nothing decoded.
+
+    source: the file's bytes, or a path. Raises BadImage.
+    """
+    try:
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        width, height = image.size
+        turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
+            SyntaxError) as error:
+        raise BadImage(f"not a readable image ({str(error).splitlines()[0][:120]})") from error
+    if width * height > max_megapixels * 1e6:
+        raise BadImage(f"{width} x {height} pixels, more than the {max_megapixels} megapixels "
+                       "allowed (raise --max_megapixels if that is right)")
+    return image, *((height, width) if turned else (width, height))
+
+
+def decode_image(data, max_megapixels=MAX_MEGAPIXELS):
+    """The image as uint8 [h, w, 3], BGR, EXIF orientation applied. data: bytes.
+
+    Decoded by Pillow because OpenCV fills up a truncated JPEG without a word. Raises BadImage.
+    """
+    image, _, _ = open_image(data, max_megapixels)
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip at 255
+            gray = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(gray[:, :, None], 3, axis=2)
+        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadImage(f"the image cannot be decoded ({error})") from error
+
+
+def resize(image, size, fit="stretch"):
+    """A square uint8 [size, size, c]; shrinks by area, enlarges by bicubic interpolation.
+
+    fit: "stretch" ignores the aspect ratio (system A), "pad" keeps it and fills with the mean of
+    the image's border, "crop" keeps it and cuts the middle.
+    """
+    height, width, channels = image.shape
+    if fit != "stretch" and height != width:
+        scale = size / (max if fit == "pad" else min)(height, width)
+        height, width = (max(1, round(height * scale)), max(1, round(width * scale)))
+    else:
+        height = width = size
+    interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
+    resized = resized.reshape(height, width, channels)
+    if fit == "pad" and height != width:
+        border = np.concatenate([resized[0], resized[-1], resized[:, 0], resized[:, -1]])
+        canvas = np.empty((size, size, channels), np.uint8)
+        canvas[:] = border.mean(0).round()
+        top, left = (size - height) // 2, (size - width) // 2
+        canvas[top:top + height, left:left + width] = resized
+        return canvas
+    top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
+    return resized[top:top + size, left:left + size]
+
+
+def encode_image(image, encoding, jpeg_quality=95):
+    """Bytes of a uint8 [h, w, c] image (c = 1, or 3 in BGR) as "png" or "jpeg"."""
+    if encoding == "png":
+        ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    else:
+        ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    if not ok:
+        raise ValueError(f"OpenCV could not encode a {image.shape} image as {encoding}")
+    return data.tobytes()

@@ -1,0 +1,279 @@
+"""Images and annotations -> a packed store: check everything, cut in parallel, shuffle, write.
+
+Everything is made in OUT.partial and renamed to OUT at the very end, so OUT is always whole. Chunks
+that a killed packing finished are used again when the annotations and options are still the same.
+"""
+import concurrent.futures
+import dataclasses
+import datetime
+import fcntl
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from records.annotations import check_image
+from records.chunks import CropOptions, pack_chunk, read_chunk_index
+from records.files import sha256, write_json, write_text
+from records.splits import assign_folds, share_rare_classes, split_by_group
+from records.store import FORMAT_VERSION
+
+PAGES_PER_CHUNK = 4
+IMAGES_PER_CHUNK = 256
+SHOWN_PROBLEMS = 50
+
+
+class PackingError(ValueError):
+    """The store cannot be made as asked; says what is wrong and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PackingOptions:
+    """What is packed where and how. `describe` is kept in dataset.json as given."""
+    out_dir: pathlib.Path
+    name: str  # of the shards
+    source: str  # train, test
+    crops: CropOptions
+    val_splits: dict  # split name -> list of groups
+    share_rare: bool
+    n_folds: int  # 0: none
+    folds_by_group: bool
+    seed: int
+    shard_mb: float
+    workers: int
+    skip_bad: bool
+    overwrite: bool
+    describe: dict
+
+
+def pack(images, problems, options):
+    """Packs `images` (list of SourceImage); returns dataset.json's contents.
+
+    problems: those already found by the reader. Raises PackingError; whatever was made up to then
+    stays in OUT.partial for the next call.
+    """
+    out, partial = options.out_dir, options.out_dir.with_name(options.out_dir.name + ".partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with open(out.with_name(f".{out.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise PackingError(f"another process is packing {out} right now") from error
+        started = time.monotonic()
+        fingerprint = _fingerprint(images, options)
+        finished = _finished(out, fingerprint, options)
+        if finished:
+            print(f"packed already: {summary(finished, out)}")
+            return finished
+        images, problems = _check(images, list(problems), options)
+        indices = _cut(images, partial, fingerprint, options)
+        problems += [problem for index in indices for problem in index["problems"]]
+        _report(problems, options, partial)
+        info = _write(images, indices, problems, partial, fingerprint, options)
+        if out.exists():
+            shutil.rmtree(out)
+        os.rename(partial, out)
+        pathlib.Path(lock.name).unlink()
+    print(f"packed: {summary(info, out)} in {time.monotonic() - started:.0f} s")
+    return info
+
+
+def summary(info, out):
+    return (f"{info['n_records']} records of {len(info['class_names'])} classes, "
+            f"{info['image']['size']} px {info['image']['encoding']}, "
+            f"{len(info['shards'])} shard{'s' if len(info['shards']) > 1 else ''}, "
+            f"{sum(s['bytes'] for s in info['shards']) / 1e6:.1f} MB -> {out}")
+
+
+def _fingerprint(images, options):
+    """A digest of all that decides the store's contents: annotations, files, options."""
+    digest = hashlib.sha256()
+    what = {k: v for k, v in dataclasses.asdict(options).items()
+            if k not in ("out_dir", "workers", "skip_bad", "overwrite", "describe")}
+    digest.update(json.dumps([FORMAT_VERSION, what], sort_keys=True).encode())
+    stats = {path: os.stat(path) for path in {image.path for image in images}}
+    for image in images:
+        stat = stats[image.path]
+        boxes = None if image.boxes is None else image.boxes.tolist()
+        digest.update(json.dumps([image.image_id, image.path, image.member, image.group,
+                                  image.labels, boxes, image.fold, stat.st_size,
+                                  stat.st_mtime_ns]).encode())
+    return digest.hexdigest()
+
+
+def _finished(out, fingerprint, options):
+    """dataset.json of a store that is there and the same; None to pack; PackingError if another."""
+    if not out.exists() or options.overwrite:
+        return None
+    try:
+        info = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        if any(out.iterdir()):
+            raise PackingError(f"{out} exists and is no packed store: choose another --out_dir, or "
+                               "remove it") from None
+        return None
+    if info.get("fingerprint") == fingerprint:
+        return info
+    raise PackingError(f"{out} holds a store packed from other data or with other options: "
+                       "pass --overwrite to replace it, or choose another --out_dir")
+
+
+def _pool(workers):
+    """Worker processes that start clean, without what this one has imported."""
+    return concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _check(images, problems, options):
+    """Looks at every image before any is packed; returns the sound images and all problems.
+
+    Pages that are to be denoised are decoded whole, since that costs little beside the denoising.
+    """
+    checked = []
+    for image in tqdm(images, desc="checking images", unit=" images", delay=2):
+        found = check_image(image, options.crops.max_megapixels, decode=False)
+        problems += found
+        if image.width:
+            checked.append(image)
+    if options.crops.denoise and checked:
+        with _pool(options.workers) as pool:
+            damaged = pool.map(_decode_problems, checked,
+                               [options.crops.max_megapixels] * len(checked), chunksize=4)
+            damaged = list(tqdm(damaged, total=len(checked), desc="decoding pages once",
+                                unit=" pages", delay=2))
+        problems += [problem for found in damaged for problem in found]
+        checked = [image for image, found in zip(checked, damaged) if not found]
+    _report(problems, options, None)
+    if not any(len(image.labels) for image in checked):
+        raise PackingError("nothing to pack: no sound record in the annotations")
+    return checked, problems
+
+
+def _decode_problems(image, max_megapixels):
+    return check_image(image, max_megapixels, decode=True)
+
+
+def _report(problems, options, partial):
+    """Stops with all problems in one message, unless they are to be skipped."""
+    if not problems or options.skip_bad:
+        return
+    shown = "\n".join(f"  {p}" for p in problems[:SHOWN_PROBLEMS])
+    more = f"\n  ... and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+    kept = f"\nThe sound part is kept in {partial} for the next call." if partial else ""
+    raise PackingError(f"{len(problems)} bad row{'s' if len(problems) > 1 else ''}:\n{shown}{more}\n"
+                       f"Nothing was packed. Correct them, or pass --skip_bad to leave them out.{kept}")
+
+
+def _cut(images, partial, fingerprint, options):
+    """Runs every chunk that is not there yet; returns the chunks' indices in order."""
+    marker, spool = partial / "fingerprint", partial / "chunks"
+    if partial.exists():
+        if marker.is_file() and marker.read_text() == fingerprint:
+            done = len(list(spool.glob("*.json")))
+            print(f"continuing the packing that was interrupted: {done} chunks are done")
+        else:
+            print(f"starting anew: {partial} is of other data, options or annotations")
+            shutil.rmtree(partial)
+    spool.mkdir(parents=True, exist_ok=True)
+    write_text(marker, fingerprint)
+    per_chunk = PAGES_PER_CHUNK if images[0].boxes is not None else IMAGES_PER_CHUNK
+    chunks = [images[i:i + per_chunk] for i in range(0, len(images), per_chunk)]
+    paths = [spool / f"{number:06d}" for number in range(len(chunks))]
+    todo = [(chunk, path) for chunk, path in zip(chunks, paths) if read_chunk_index(path) is None]
+    with tqdm(total=len(images), desc="packing", unit=" images", delay=1,
+              initial=len(images) - sum(len(chunk) for chunk, _ in todo)) as progress:
+        if todo:
+            with _pool(min(options.workers, len(todo))) as pool:
+                running = [pool.submit(pack_chunk, chunk, options.crops, path)
+                           for chunk, path in todo]
+                try:
+                    for future in concurrent.futures.as_completed(running):
+                        progress.update(future.result())
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+    return [read_chunk_index(path) | {"file": str(path.with_suffix(".bin"))} for path in paths]
+
+
+def _records(images, indices):
+    """Tables of all records, in annotation order, and of where each lies in the chunks."""
+    place = {}
+    for index in indices:
+        offset = 0
+        for record_id, length in index["lengths"].items():
+            place[record_id] = (index["file"], offset, length)
+            offset += length
+    rows, sources = [], []
+    for image in images:
+        for i, record_id in enumerate(image.record_ids()):
+            if record_id in place:
+                box = [None] * 4 if image.boxes is None else image.boxes[i].tolist()
+                rows.append((record_id, image.image_id, *box, image.group, image.labels[i],
+                             image.fold))
+                sources.append(place[record_id])
+    table = pd.DataFrame(rows, columns=["id", "image_id", "x", "y", "w", "h", "group", "label",
+                                        "fold"])
+    return (table.astype({c: "Int64" for c in "xywh"}),
+            pd.DataFrame(sources, columns=["file", "offset", "length"]))
+
+
+def _write(images, indices, problems, partial, fingerprint, options):
+    """Shards, manifest.csv, images.csv and, last, dataset.json in `partial`."""
+    from records.shards import write_shards  # TensorFlow: not before it is needed
+    table, sources = _records(images, indices)
+    try:
+        for name, val_groups in options.val_splits.items():
+            split = split_by_group(table["group"], val_groups)
+            if options.share_rare:
+                split = share_rare_classes(split, table["label"], options.seed)
+            table[f"split_{name}"] = split
+        if options.n_folds:
+            table["fold"] = assign_folds(table["label"], table["group"], options.n_folds,
+                                         options.seed, options.folds_by_group)
+    except ValueError as error:
+        raise PackingError(str(error)) from error
+    counts = table["label"].value_counts().sort_index()
+    if options.source == "test":  # what is to be recognised must not be in the records
+        counts, table["label"] = counts[:0], ""
+    code = {name: i for i, name in enumerate(counts.index)}
+    table["label_id"] = table["label"].map(code).fillna(-1).astype(int)
+    table["source"] = options.source
+    manifest = write_shards(partial, options.name, table, sources, options.shard_mb * 1e6,
+                            options.seed)
+    write_text(partial / "manifest.csv", manifest.to_csv(index=False))
+    pages = pd.DataFrame([(i.image_id, i.width, i.height, len(i.labels), i.group) for i in images],
+                         columns=["image_id", "width", "height", "records", "group"])
+    write_text(partial / "images.csv", pages.to_csv(index=False))
+    pixels = sum(index["pixels"] for index in indices)
+    mean = np.sum([index["sum"] for index in indices], axis=0) / pixels
+    square = np.sum([index["squares"] for index in indices], axis=0) / pixels
+    shards = [{"file": file, "records": int(records),
+               "bytes": (partial / file).stat().st_size, "sha256": sha256(partial / file)}
+              for file, records in manifest["shard"].value_counts().sort_index().items()]
+    info = {
+        "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "n_records": len(manifest), "n_images": len(images), "source": options.source,
+        "image": {"size": options.crops.size, "channels": options.crops.channels,
+                  "encoding": options.crops.encoding},
+        "class_names": list(counts.index), "class_counts": counts.tolist(),
+        "groups": sorted(set(table["group"])),
+        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1
+        "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
+        "manifest_sha256": sha256(partial / "manifest.csv"), "shards": shards,
+        "skipped": [str(problem) for problem in problems], "options": options.describe}
+    if problems:
+        print(f"left out {len(problems)} bad rows (named in dataset.json, \"skipped\"), the first: "
+              f"{problems[0]}")
+    write_json(partial / "dataset.json", info)
+    shutil.rmtree(partial / "chunks")
+    (partial / "fingerprint").unlink()
+    return info

@@ -1,0 +1,76 @@
+"""Reading a packed store: dataset.json, manifest.csv, shards; nothing half-written gets through."""
+import dataclasses
+import io
+import json
+
+import pandas as pd
+import tensorflow as tf
+
+FORMAT_VERSION = 1
+TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "source")
+
+
+class StoreError(ValueError):
+    """A store that is absent, unfinished, damaged, or of another version."""
+
+
+@dataclasses.dataclass
+class Store:
+    """folder: where it lies. info: dataset.json. manifest: a row per record, in shard order."""
+    folder: str
+    info: dict
+    manifest: pd.DataFrame
+
+    @property
+    def class_names(self):
+        return self.info["class_names"]
+
+    def shard_paths(self):
+        return [f"{self.folder}/{shard['file']}" for shard in self.info["shards"]]
+
+
+def read_manifest(text):
+    """manifest.csv's text as a DataFrame: names and split_* as str, the others as integers."""
+    columns = text[:text.index("\n")].split(",")
+    names = {c: str for c in columns if c in TEXT_COLUMNS or c.startswith("split_")}
+    numbers = {c: "Int64" for c in columns if c not in names}
+    return pd.read_csv(io.StringIO(text), dtype=names | numbers, keep_default_na=False,
+                       na_values={c: [""] for c in numbers})
+
+
+def open_store(folder):
+    """Checks the files against dataset.json (sizes, counts, ids) and returns the Store.
+
+    folder: a path, gs:// included. Raises StoreError naming the file and the remedy.
+    """
+    folder = str(folder).rstrip("/")
+    join = lambda name: f"{folder}/{name}"
+    if not tf.io.gfile.exists(join("dataset.json")):
+        raise StoreError(f"no packed store at {folder} (dataset.json is absent): pack one with "
+                         "create_tfrecords.py, or correct --data_tfrec_dir")
+    with tf.io.gfile.GFile(join("dataset.json")) as file:
+        info = json.loads(file.read())
+    if info.get("format_version") != FORMAT_VERSION:
+        raise StoreError(f"{join('dataset.json')} is of format {info.get('format_version')}, this "
+                         f"program reads {FORMAT_VERSION}: repack with create_tfrecords.py")
+    with tf.io.gfile.GFile(join("manifest.csv")) as file:
+        manifest = read_manifest(file.read())
+    remedy = "copy the store again, or repack it with create_tfrecords.py --overwrite"
+    for shard in info["shards"]:
+        path = join(shard["file"])
+        if not tf.io.gfile.exists(path):
+            raise StoreError(f"shard {path} is missing: {remedy}")
+        size = tf.io.gfile.stat(path).length
+        if size != shard["bytes"]:
+            raise StoreError(f"shard {path} has {size} bytes, dataset.json says {shard['bytes']}: "
+                             f"it was cut or changed; {remedy}")
+    counts = manifest["shard"].value_counts()
+    for shard in info["shards"]:
+        if counts.get(shard["file"], 0) != shard["records"]:
+            raise StoreError(f"{join('manifest.csv')} has {counts.get(shard['file'], 0)} rows of "
+                             f"shard {shard['file']}, dataset.json says {shard['records']}: "
+                             f"{remedy}")
+    doubles = manifest["id"][manifest["id"].duplicated()]
+    if len(doubles):
+        raise StoreError(f"{join('manifest.csv')}: id {doubles.iloc[0]!r} occurs twice: {remedy}")
+    return Store(folder, info, manifest)
