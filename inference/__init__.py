@@ -1,1 +1,2 @@
-"""Predictions by id, scores, submissions."""
+"""Predictions by id, scores, submissions. Imports records and models."""
+import keras2

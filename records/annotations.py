@@ -106,6 +106,24 @@ def parse_kuzushiji_labels(text):
     return labels, np.array(numbers, np.int64).reshape(-1, 4)
 
 
+def read_truth(csv_path):
+    """{image_id: (labels, boxes int64 [n, 4])} of an annotated CSV, in its order.
+
+    Raises AnnotationError naming the row.
+    """
+    truth = {}
+    for row_number, row in _rows(csv_path, ["image_id", "labels"]):
+        try:
+            labels, boxes = parse_kuzushiji_labels(row["labels"] or "")
+        except ValueError as error:
+            raise AnnotationError(f"{csv_path}, row {row_number}: {error}") from error
+        if row["image_id"] in truth:
+            raise AnnotationError(f"{csv_path}, row {row_number}: page {row['image_id']!r} stands "
+                                  "there already")
+        truth[row["image_id"]] = labels, boxes
+    return truth
+
+
 def read_kuzushiji(csv_path, image_dir):
     """Pages of the Kaggle layout: `image_id,labels`; images at IMAGE_DIR/ID.jpg; group = book title."""
     images, problems, seen = [], [], {}

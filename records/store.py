@@ -29,6 +29,13 @@ class Store:
         return [f"{self.folder}/{shard['file']}" for shard in self.info["shards"]]
 
 
+    def images(self):
+        """images.csv: image_id, width, height (px), records, group of every packed image."""
+        with tf.io.gfile.GFile(f"{self.folder}/images.csv") as file:
+            return pd.read_csv(io.StringIO(file.read()), keep_default_na=False,
+                               dtype={"image_id": str, "group": str})
+
+
 def read_manifest(text):
     """manifest.csv's text as a DataFrame: names and split_* as str, the others as integers."""
     columns = text[:text.index("\n")].split(",")

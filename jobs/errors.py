@@ -1,0 +1,41 @@
+"""Errors of the user's making end in one line and a non-zero exit; all others show where they are."""
+import contextlib
+import sys
+
+import tensorflow as tf
+
+from inference.predict import PredictionError
+from inference.submissions import SubmissionError
+from jobs.run_directory import RunError
+from pipeline.selection import SelectionError
+from records.annotations import AnnotationError
+from records.store import StoreError
+from training.devices import TPUNotReachable
+from training.trainer import TrainingStopped
+
+EXPECTED = (AnnotationError, PredictionError, RunError, SelectionError, StoreError,
+            SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
+
+
+class OptionError(ValueError):
+    """Options that only turn out not to fit once the data or the devices are known."""
+
+
+@contextlib.contextmanager
+def user_errors(program):
+    try:
+        yield
+    except EXPECTED + (OptionError,) as error:
+        sys.exit(f"{program}: {error}")
+    except tf.errors.ResourceExhaustedError as error:
+        sys.exit(f"{program}: the device ran out of memory: choose a smaller --batch_size or --dim "
+                 f"({error.message[:200]})")
+
+
+@contextlib.contextmanager
+def option_errors():
+    """ValueErrors of the functions called inside are about what the user asked for."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise OptionError(str(error)) from error

@@ -1,0 +1,95 @@
+"""The folder of a run: all that its use needs, without the store it was trained on.
+
+  run.json            options, versions, data set, class names, input format, network, results
+  checkpoints/        best and last weights, each with its figures
+  log.csv tensorboard/
+  predictions/*.npz   submission.csv
+"""
+import dataclasses
+import datetime
+import json
+import pathlib
+import platform
+import shutil
+from importlib.metadata import version
+
+from records.files import write_json
+
+FORMAT_VERSION = 1
+PACKAGES = ("tensorflow", "tf_keras", "numpy", "opencv-python-headless",
+            "keras-cv-attention-models", "efficientnet", "image-classifiers")
+RUNS = pathlib.Path("runs")
+
+
+class RunError(ValueError):
+    """A run folder that is absent, taken, or does not fit what is asked of it."""
+
+
+@dataclasses.dataclass
+class Run:
+    folder: pathlib.Path
+    info: dict
+
+    @property
+    def class_names(self):
+        return self.info["class_names"]
+
+    def weights(self):
+        """The best checkpoint's file. Raises RunError where there is none."""
+        path = self.folder / "checkpoints" / "best.weights.h5"
+        if not path.is_file():
+            raise RunError(f"{self.folder} has no checkpoint ({path} is absent): train it first")
+        return path
+
+    def update(self, **values):
+        self.info |= values
+        write_json(self.folder / "run.json", self.info)
+
+
+def create_run(folder, overwrite, options, **info):
+    """A new run folder. folder: None for a new one in runs/, named by time and backbone."""
+    if folder is None:
+        name = options["backbone"].replace(":", "-").replace("/", "-")
+        folder = RUNS / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
+    if (folder / "run.json").exists() and not overwrite:
+        raise RunError(f"{folder} holds a run already: pass --overwrite to replace it, or give "
+                       "another --run_dir")
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "run.json").exists():
+            raise RunError(f"{folder} exists and is no run: give another --run_dir")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder, {})
+    run.update(format_version=FORMAT_VERSION, finished=False,
+               created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+               options={k: str(v) if isinstance(v, pathlib.Path) else v
+                        for k, v in options.items()},
+               versions={"python": platform.python_version()} |
+                        {package: version(package) for package in PACKAGES},
+               **info)
+    return run
+
+
+def open_run(folder):
+    """The run in `folder`, or the newest finished one in runs/ (said in a line) if it is None."""
+    if folder is None:
+        found = []
+        for path in RUNS.glob("*/run.json"):
+            info = json.loads(path.read_text(encoding="utf-8"))
+            if info.get("finished"):
+                found.append((info["created"], path.parent))
+        if not found:
+            raise RunError("no finished run in runs/: give --run_dir, or train one")
+        folder = max(found)[1]
+        print(f"run: {folder}, the newest in {RUNS}/")
+    try:
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"no run at {folder} (run.json is absent): correct --run_dir, or train one "
+                       "with --job=train") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{folder}/run.json is damaged ({error})") from error
+    if info.get("format_version") != FORMAT_VERSION:
+        raise RunError(f"{folder} is of format {info.get('format_version')}, this program reads "
+                       f"{FORMAT_VERSION}: train it again")
+    return Run(folder, info)

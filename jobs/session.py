@@ -1,0 +1,114 @@
+"""What the jobs of one call share, each made when a job first asks for it."""
+import functools
+
+import numpy as np
+from tensorflow import keras
+
+from jobs.errors import OptionError, option_errors
+from jobs.run_directory import RunError, open_run
+from models.classifier import build_classifier
+from pipeline.batches import InputFormat, evaluation_batches
+from pipeline.cache import image_source
+from pipeline.selection import split_rows
+from records.store import open_store
+from training.devices import choose_strategy
+from training.precision import set_mixed_precision
+
+class Session:
+    def __init__(self, options):
+        self.options = options
+
+    @functools.cached_property
+    def store(self):
+        store = open_store(self.options.data_tfrec_dir)
+        size = store.info["image"]["size"]
+        if self.options.dim_pre not in (None, size):
+            raise OptionError(f"--dim_pre={self.options.dim_pre}, but the records of {store.folder} "
+                              f"are {size} px: repack with --size={self.options.dim_pre}, or "
+                              "correct --dim_pre")
+        return store
+
+    @functools.cached_property
+    def strategy(self):
+        """Devices and number format: both are settled before anything is built."""
+        o = self.options
+        with option_errors():
+            strategy = choose_strategy(o.tpu_ip_or_name, tpu_version=o.tpu_version,
+                                       tpu_project=o.tpu_project, tpu_zone=o.tpu_zone,
+                                       cpu_replicas=o.cpu_replicas)
+            replicas = strategy.num_replicas_in_sync
+            if o.batch_size % replicas:
+                raise ValueError(f"--batch_size={o.batch_size} cannot be shared by {replicas} "
+                                 "devices: give a multiple")
+            set_mixed_precision(o.mixed_precision, strategy)
+        return strategy
+
+    @functools.cached_property
+    def rows(self):
+        """(training rows, validation rows) of the store."""
+        return split_rows(self.store.manifest, self.options.split, self.options.val_fold)
+
+    @functools.cached_property
+    def labels(self):
+        return self.store.manifest["label_id"].to_numpy(np.int64)
+
+    @functools.cached_property
+    def source(self):
+        """(images of every row in use, position of each row of the store in them)."""
+        used = np.unique(np.concatenate(self.rows))
+        position = np.full(len(self.store.manifest), -1)
+        position[used] = np.arange(len(used))
+        channels = self.run.info["input"]["channels"]
+        return image_source(self.store, used, channels, self.options.cache), position
+
+    @functools.cached_property
+    def run(self):
+        return open_run(self.options.run_dir)
+
+    def input_format(self, run):
+        self.strategy  # sets the number format
+        return InputFormat(dtype=keras.mixed_precision.global_policy().compute_dtype,
+                           **run.info["input"])
+
+    def new_input(self):
+        """The `input` entry of a new run: what its network takes."""
+        o, image = self.options, self.store.info["image"]
+        channels = o.n_channels or image["channels"]
+        mean, std = o.mean, o.std
+        if not mean or not std:
+            if channels != image["channels"]:
+                raise OptionError(f"the store has {image['channels']} channels and --n_channels="
+                                  f"{channels}: its statistics do not fit, so give --mean and "
+                                  "--std, or pack with --channels={channels}")
+            mean, std = mean or self.store.info["mean"], std or self.store.info["std"]
+        for name, value in (("mean", mean), ("std", std)):
+            if len(value) not in (1, channels):
+                raise OptionError(f"--{name} has {len(value)} numbers; give 1 or {channels}")
+        if min(std) <= 0:
+            raise OptionError("the standard deviation of the store is 0 (--std): every record "
+                              "looks the same; give --std, or repack")
+        return {"size": o.dim or image["size"], "channels": channels, "mean": list(mean),
+                "std": list(std)}
+
+    def build(self, run, weights=None):
+        """The network of `run`; weights: of the backbone."""
+        shape = (run.info["input"]["size"],) * 2 + (run.info["input"]["channels"],)
+        with self.strategy.scope(), option_errors():
+            keras.utils.set_random_seed(self.options.seed)
+            return build_classifier(input_shape=shape, n_classes=len(run.class_names),
+                                    weights=weights, **run.info["network"])
+
+    @functools.cached_property
+    def model(self):
+        """The run's network with its best weights."""
+        path = self.run.weights()
+        model = self.build(self.run)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} does not fit the run's network or is damaged: {error}") from error
+        return model
+
+    def evaluation_batches(self, run, source, positions):
+        return evaluation_batches(source, positions, self.input_format(run),
+                                  batch_size=self.options.batch_size, crop=run.info["eval_crop"])

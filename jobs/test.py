@@ -1,0 +1,35 @@
+"""--job=test: predictions of a run for every record of a store, by id."""
+import numpy as np
+
+from inference.predict import run_over, save_predictions
+from jobs.run_directory import RunError
+from pipeline.cache import free_memory, image_source
+
+
+def predictions_path(session):
+    folder = session.options.data_preds_dir or session.run.folder / "predictions"
+    return folder / f"{session.store.info['name']}.npz"
+
+
+def run(session):
+    store, run = session.store, session.run
+    size = store.info["image"]["size"]
+    trained = run.info["options"]["dim_pre"]
+    if trained and size != trained:
+        raise RunError(f"the records of {store.folder} are {size} px, the run {run.folder} was "
+                       f"trained on {trained} px: pack them with --size={trained}")
+    n, classes = len(store.manifest), len(run.class_names)
+    if n * classes * 4 > free_memory():
+        raise MemoryError(f"the logits of {n} records x {classes} classes take "
+                          f"{n * classes * 4 / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free: "
+                          "pack the pages in several stores, and predict one at a time")
+    model = session.model
+    rows = np.arange(n)
+    source = image_source(store, rows, run.info["input"]["channels"], session.options.cache)
+    batches = session.evaluation_batches(run, source, rows)
+    logits = run_over(model, session.strategy, batches, n,
+                      lambda logits, index: {"logits": logits}, "predicting")["logits"]
+    path = predictions_path(session)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits)
+    print(f"predicted: {n} records -> {path}")

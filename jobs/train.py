@@ -1,0 +1,78 @@
+"""--job=train: a new run, trained on the store."""
+import time
+
+from jobs.errors import option_errors
+from jobs.run_directory import create_run
+from jobs.val import validation
+from pipeline.batches import Augmentation, steps_per_epoch, training_batches
+from pipeline.geometry import Geometry
+from pipeline.pixels import PixelOptions
+from pipeline.selection import repeat_rare
+from training.devices import device_kind
+from training.optimizers import make_optimizer
+from training.schedules import make_schedule
+from training.trainer import compile_model, fit, use_xla
+
+REFERENCE_BATCH = 256  # for --lr_per_256
+
+
+def run(session):
+    started = time.monotonic()
+    o, store = session.options, session.store
+
+    # Data: who trains, how often.
+    train_rows, val_rows = session.rows
+    drawn = repeat_rare(train_rows, session.labels[train_rows], o.oversample_to)
+    labels = session.labels[drawn]
+    with option_errors():
+        steps = steps_per_epoch(labels, o.undersample_to, o.batch_size)
+    print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
+          f"{len(val_rows)} validation records, {len(store.class_names)} classes")
+
+    # The run and its network.
+    strategy = session.strategy
+    session.run = create_run(
+        o.run_dir, o.overwrite, vars(o), class_names=store.class_names, input=session.new_input(),
+        dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
+                 "manifest_sha256": store.info["manifest_sha256"]},
+        network={"backbone": o.backbone, "head": o.head, "pooling": o.pooling,
+                 "temperature": o.temperature} |
+                ({"stem_stride": o.stem_stride} if o.stem_stride else {}),
+        eval_crop=o.eval_crop)
+    model = session.build(session.run, o.weights)
+    lr = o.lr * o.batch_size / REFERENCE_BATCH if o.lr_per_256 else o.lr
+    with strategy.scope(), option_errors():
+        schedule = make_schedule(
+            o.schedule, lr, steps_per_epoch=steps, n_epochs=o.n_epochs,
+            warmup_epochs=o.warmup_epochs, milestones_epochs=o.milestones_epochs,
+            factor=o.lr_factor, min_lr=o.min_lr, decay_epochs=o.decay_epochs)
+        optimizer = make_optimizer(o.optimizer, schedule, weight_decay=o.weight_decay,
+                                   momentum=o.momentum, nesterov=o.nesterov,
+                                   decay_norms_and_biases=o.decay_norms_and_biases)
+        compile_model(model, optimizer, label_smoothing=o.label_smoothing,
+                      steps_per_execution=o.steps_per_execution,
+                      xla=use_xla(o.xla, device_kind(strategy), strategy.num_replicas_in_sync))
+    print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters, run {session.run.folder}")
+
+    # Batches.
+    source, position = session.source
+    augmentation = Augmentation(
+        Geometry(o.rotate, o.shear, o.scale, o.shift, o.rrc_scale, o.rrc_ratio),
+        PixelOptions(o.brightness, o.contrast, o.erase, mixup=o.mixup))
+    batches = training_batches(
+        source, position[drawn], labels, len(store.class_names), augmentation,
+        session.input_format(session.run), batch_size=o.batch_size, seed=o.seed,
+        n_epochs=o.n_epochs, cap=o.undersample_to)
+    validate = None
+    if len(val_rows):
+        figures = validation(session)
+        validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
+
+    fit(model, batches, session.run.folder, steps_per_epoch=steps, n_epochs=o.n_epochs,
+        steps_per_execution=o.steps_per_execution, monitor=o.monitor, validate=validate,
+        validate_every=o.validate_every_epochs)
+    session.run.update(finished=True, training_seconds=round(time.monotonic() - started, 1))
+    model.load_weights(session.run.weights())
+    session.model = model  # for the jobs that follow
+    print(f"trained: {o.n_epochs} epochs in {time.monotonic() - started:.0f} s -> "
+          f"{session.run.folder}")

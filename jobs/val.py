@@ -1,0 +1,37 @@
+"""--job=val: accuracy of a run on the validation rows of its store."""
+from inference.accuracy import accuracy_figures, on_device
+from inference.predict import run_over
+from jobs.errors import OptionError
+from pipeline.selection import is_shared
+
+
+def validation(session):
+    """A function of a model giving the figures of the validation rows."""
+    source, position = session.source
+    rows = session.rows[1]
+    labels = session.labels[rows]
+    batches = session.evaluation_batches(session.run, source, position[rows])
+    shared = is_shared(session.store.manifest, session.options.split)[rows]
+
+    def figures(model):
+        results = run_over(model, session.strategy, batches, len(rows), on_device(labels))
+        return accuracy_figures(labels, results["predicted"], results["loss"], shared)
+    return figures
+
+
+def run(session):
+    if session.run.class_names != session.store.class_names:
+        ours, theirs = set(session.run.class_names), set(session.store.class_names)
+        raise OptionError(
+            f"{session.store.folder} has other classes than the run {session.run.folder} "
+            f"({len(theirs - ours)} unknown to the run, {len(ours - theirs)} missing, for instance "
+            f"{', '.join(sorted(ours ^ theirs)[:3])}): give the run's store, or train anew")
+    if not len(session.rows[1]):
+        raise OptionError("the split has no validation record")
+    figures = validation(session)(session.model)
+    session.run.update(validation={k: round(v, 6) for k, v in figures.items()})
+    shared = figures.get("accuracy_not_shared")
+    print(f"validated: {session.run.folder}, accuracy {figures['accuracy']:.4f} on "
+          f"{len(session.rows[1])} records" +
+          (f", {shared:.4f} without those that validate by the rare-class rule" if shared else "") +
+          f"; mean over classes {figures['balanced_accuracy']:.4f}")

@@ -1,0 +1,38 @@
+"""Stateless draws: every number is a function of (seed, step) and the name of what it is for.
+
+philox gives the same numbers eagerly, in tf.data and compiled by XLA; the default does not.
+"""
+import zlib
+
+import tensorflow as tf
+
+
+def key(seed, purpose):
+    """int32 [2] seed of one purpose. seed: int [2] (seed, step). purpose: str."""
+    return tf.random.fold_in(tf.cast(seed, tf.int32), zlib.crc32(purpose.encode()) & 0x7FFFFFFF,
+                             alg="philox")
+
+
+def uniform(seed, purpose, shape, low=0.0, high=1.0):
+    """float32 of `shape`, uniform in [low, high)."""
+    return tf.random.stateless_uniform(shape, key(seed, purpose), low, high, alg="philox")
+
+
+def beta(seed, purpose, shape, concentration):
+    """float32 of `shape`, Beta(concentration, concentration). Not compilable by XLA (gamma).
+
+    Drawn in float64: with the 0.2 of mixup both gammas underflow in float32, and give NaN.
+    """
+    gammas = tf.random.stateless_gamma([2, *shape], key(seed, purpose), concentration,
+                                       dtype=tf.float64)
+    return tf.cast(gammas[0] / (gammas[0] + gammas[1]), tf.float32)
+
+
+def first_that_fits(candidates, fits, fallback):
+    """Of k candidates per image the first that fits, else the fallback.
+
+    candidates: [b, k, d]. fits: bool [b, k]. fallback: broadcastable to [b, d]. Returns [b, d].
+    """
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=1)  # 0 where none fits
+    chosen = tf.gather(candidates, first, axis=1, batch_dims=1)
+    return tf.where(tf.reduce_any(fits, axis=1)[:, None], chosen, fallback)

@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""The one entry: parse the options, then run the jobs named by --job (see run.py --help)."""
+import importlib
+import sys
+
+from jobs.options import parse
+
+
+def main(argv=None):
+    options = parse(argv)
+    import keras2
+    keras2.import_tensorflow_quietly()
+    from jobs.errors import user_errors
+    with user_errors("run.py"):
+        session = importlib.import_module("jobs.session").Session(options)
+        for job in options.job:
+            importlib.import_module(f"jobs.{job}").run(session)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
