@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from models.classifier import build_classifier, feature_model
+
+IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 1)).astype("float32")
+LABELS = np.array([0, 1, 2, 3])
+
+
+def small_classifier(seed=1, **options):
+    keras.utils.set_random_seed(seed)
+    return build_classifier("wide_resnet10_2", (32, 32, 1), 5, stem_stride=2, **options)
+
+
+@pytest.mark.parametrize("head", ["l2_softmax", "softmax"])
+@pytest.mark.parametrize("pooling", ["average", "gem"])
+def test_saved_and_loaded_it_predicts_the_same(head, pooling, tmp_path):
+    model = small_classifier(head=head, pooling=pooling, temperature=0.1)
+    model.save(tmp_path / "x.keras")
+    loaded = keras.models.load_model(tmp_path / "x.keras")
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), loaded.predict(IMAGES, verbose=0))
+    if head == "l2_softmax":
+        assert loaded.get_layer("head").temperature == 0.1
+
+
+def test_initial_weights_are_a_function_of_the_seed():
+    first, second, other = small_classifier(1), small_classifier(1), small_classifier(2)
+    for a, b in zip(first.get_weights(), second.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(first.get_weights(), other.get_weights()))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_logits_are_float32_for_every_policy_and_input(policy, dtype):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = small_classifier()
+        logits = model(tf.cast(IMAGES, dtype), training=False)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert logits.dtype == tf.float32 and logits.shape == (4, 5)
+    assert np.isfinite(logits).all() and np.abs(logits).max() <= 20.001
+
+
+@pytest.mark.parametrize("policy", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+def test_compiled_training_step_learns(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = small_classifier()
+        model.compile(keras.optimizers.legacy.SGD(0.05, momentum=0.9),
+                      keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
+        losses = [model.train_on_batch(IMAGES, LABELS) for _ in range(8)]
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert np.isfinite(losses).all() and losses[-1] < losses[0] / 2
+
+
+def test_feature_model_gives_what_the_head_sees():
+    model = small_classifier(head="softmax")
+    features = feature_model(model)(IMAGES, training=False)
+    assert features.shape == (4, 128) and features.dtype == tf.float32
+    np.testing.assert_allclose(model.get_layer("head")(features), model(IMAGES, training=False), atol=1e-5)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="did you mean softmax, l2_softmax"):
+        small_classifier(head="sofmax")
+    with pytest.raises(ValueError, match="no pooling"):
+        small_classifier(pooling="max")
+
+
+def test_random_layers_resume_from_a_checkpoint(tmp_path):
+    """Stochastic depth draws the numbers that it would have drawn without the interruption."""
+    def training_outputs(model, n):
+        return [model(images, training=True).numpy() for _ in range(n)]
+
+    def build(seed):
+        keras.utils.set_random_seed(seed)
+        return build_classifier("efficientnet_b0", (32, 32, 1), 3, drop_connect_rate=0.8)
+
+    images = np.repeat(IMAGES, 4, axis=0)
+    model = build(1)
+    training_outputs(model, 1)
+    path = tf.train.Checkpoint(model=model).save(str(tmp_path / "checkpoint"))
+    expected = training_outputs(model, 2)
+
+    resumed = build(2)
+    tf.train.Checkpoint(model=resumed).restore(path).assert_existing_objects_matched()
+    np.testing.assert_array_equal(training_outputs(resumed, 2), expected)
+    assert (expected[0] != expected[1]).any()
