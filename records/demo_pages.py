@@ -1,0 +1,260 @@
+"""Renders demo pages in the layout of Kaggle's Kuzushiji Recognition: a whole training set without a download.
+
+    python -m records.demo_pages --out_dir data/demo
+
+OUT/train.csv, OUT/test.csv        image_id,labels (labels: `U+XXXX x y w h` … in px, empty for a drawing)
+OUT/train_images, OUT/test_images  IMAGE_ID.jpg; an image id is BOOK_LEAF_SIDE, and no book is in both
+OUT/unicode_translation.csv        Unicode,char: the classes
+OUT/sample_submission.csv          image_id,labels: a row per test page
+OUT/demo.json                      the options that made it
+
+Every page is a pure function of (seed, its number, the options), whatever the number of workers.
+"""
+import argparse
+import csv
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+FORMAT = 1            # of the pages and of demo.json; raise it when the same options draw other pages
+MARKER = "demo.json"
+SAMPLE_LABELS = "U+003F 1 1 U+FF2F 2 2"
+JPEG_QUALITY = 92
+MIN_PAGE_HEIGHT = 320  # px; below, strokes are thinner than a pixel
+
+
+class Page(NamedTuple):
+    """One page to render: number counts all pages of the set; text None = only a drawing."""
+    number: int
+    image_id: str
+    book: int
+    left_leaf: bool
+    split: str
+    text: str | None
+
+
+def parse_options(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m records.demo_pages",
+        description="Render demo pages of cursive Japanese in the layout of Kaggle's Kuzushiji Recognition.")
+    size = parser.add_argument_group("what to render")
+    size.add_argument("--train_pages", type=int, default=24, help="training pages (default: %(default)s)")
+    size.add_argument("--test_pages", type=int, default=6, help="test pages (default: %(default)s)")
+    size.add_argument("--books", type=int, default=4,
+                      help="books that the training pages come from, the validation book among them (default: %(default)s)")
+    size.add_argument("--test_books", type=int, default=2,
+                      help="further books, of the test pages only (default: %(default)s)")
+    size.add_argument("--classes", type=int, default=80,
+                      help="different characters, the most frequent first (default: %(default)s)")
+    size.add_argument("--min_count", type=int, default=None,
+                      help="times that each class occurs on the training pages at least (default: 12, or "
+                           "what half of their room allows if that is less)")
+    size.add_argument("--drawings", type=float, default=0.05,
+                      help="share of pages with only a drawing, 0..1; above 0, one training page at least (default: %(default)s)")
+    size.add_argument("--page_height", type=int, default=1600,
+                      help="height of a page in px; books vary around it (default: %(default)s)")
+    size.add_argument("--unicode_translation", type=pathlib.Path, default=None,
+                      help="CSV with the columns Unicode,char to take the characters from (the "
+                           "competition's file); default: a built-in list")
+    size.add_argument("--seed", type=int, default=1,
+                      help="other seeds give other books and pages, 0 or more (default: %(default)s)")
+    run = parser.add_argument_group("how to run")
+    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo"),
+                     help="folder to make (default: %(default)s)")
+    run.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    run.add_argument("--overwrite", action="store_true", help="replace demo pages made with other options")
+    options = parser.parse_args(argv)
+    for name, least in (("train_pages", 1), ("test_pages", 0), ("books", 1), ("test_books", 0), ("classes", 2),
+                        ("min_count", 1), ("seed", 0), ("workers", 1), ("page_height", MIN_PAGE_HEIGHT)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            parser.error(f"--{name} {value}: must be at least {least}")
+    if not 0 <= options.drawings <= 1:
+        parser.error(f"--drawings {options.drawings}: must be a share, 0..1")
+    for pages, books in (("train_pages", "books"), ("test_pages", "test_books")):
+        if 0 < getattr(options, pages) < getattr(options, books):
+            parser.error(f"--{pages} {getattr(options, pages)} leaves some of the --{books} "
+                         f"{getattr(options, books)} without a page; give at least as many pages as books")
+    if options.test_pages and not options.test_books:
+        parser.error(f"--test_pages {options.test_pages} need books of their own; give --test_books 1 or more")
+    return options
+
+
+def main(argv=None):
+    options = parse_options(argv)
+    try:
+        render_set(options)
+    except ValueError as error:
+        sys.exit(f"demo_pages: {error}")
+
+
+def render_set(options):
+    """Render all that the options ask for, unless it is there already."""
+    identity = _identity(options)
+    if _is_made(options, identity):
+        print(f"{options.out_dir} already holds these demo pages (format {FORMAT}); nothing to do")
+        return
+    start = time.monotonic()
+    classes, pages = plan(options)
+    partial = options.out_dir.with_name(options.out_dir.name + ".partial")
+    if partial.exists():
+        print(f"removing {partial}, left by a run that did not finish")
+        shutil.rmtree(partial)
+    for split in ("train", "test"):
+        (partial / f"{split}_images").mkdir(parents=True)
+    labels = _render_all(options, pages, partial)
+    _write_tables(partial, classes, pages, labels)
+    (partial / MARKER).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    if options.out_dir.exists():
+        shutil.rmtree(options.out_dir)
+    partial.rename(options.out_dir)
+    characters = sum(len(page.text or "") for page in pages)
+    print(f"{len(pages)} pages, {characters:,} characters of {len(classes)} classes "
+          f"in {time.monotonic() - start:.1f} s: {options.out_dir}")
+
+
+def _identity(options):
+    """All that decides what the pages look like, for demo.json."""
+    chosen = {name: value for name, value in vars(options).items()
+              if name not in ("out_dir", "workers", "overwrite")}
+    table = options.unicode_translation
+    if table is not None:
+        if not table.is_file():
+            raise ValueError(f"--unicode_translation {table}: no such file")
+        chosen["unicode_translation"] = "sha256 " + hashlib.sha256(table.read_bytes()).hexdigest()
+    return {"format": FORMAT, "options": chosen}
+
+
+def _is_made(options, identity):
+    """True if the folder holds this very set; an error if it holds anything else that may not go."""
+    folder = options.out_dir
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    marker = folder / MARKER
+    if not marker.is_file():
+        raise ValueError(f"{folder} holds something that is not a set of demo pages (no {MARKER}); "
+                         "choose another --out_dir")
+    made = json.loads(marker.read_text(encoding="utf-8"))
+    if made == identity and _has_its_pages(folder):
+        return True
+    if options.overwrite:
+        return False
+    if made == identity:
+        raise ValueError(f"{folder} has lost some of its pages; give --overwrite to render them again")
+    old, new = made.get("options", {}), identity["options"]
+    differing = [f"--{name} {old.get(name)} (asked for: {new.get(name)})"
+                 for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    differing += [f"format {made.get('format')} (now: {FORMAT})"] if made.get("format") != FORMAT else []
+    raise ValueError(f"{folder} was made with {', '.join(differing)}; give --overwrite to replace it, "
+                     "or another --out_dir")
+
+
+def _has_its_pages(folder):
+    for split in ("train", "test"):
+        with open(folder / f"{split}.csv", newline="", encoding="utf-8") as file:
+            if not all((folder / f"{split}_images" / f"{row['image_id']}.jpg").is_file()
+                       for row in csv.DictReader(file)):
+                return False
+    return True
+
+
+def plan(options):
+    """The classes, the most frequent first, and every page with its text: (list of str, list of Page)."""
+    import numpy as np
+    from records import demo_text
+    from records.demo_book import make_book
+    from records.demo_render import room
+
+    table = options.unicode_translation
+    characters = demo_text.read_translation(table) if table else demo_text.frequency_order()
+    classes = demo_text.choose_classes(characters, options.classes)
+    rng = np.random.default_rng([options.seed, 0])
+    at_least_one = 1 if options.drawings > 0 else 0
+    pages = []
+    for split, first_book, books, count, drawings in (
+            ("train", 0, options.books, options.train_pages,
+             max(at_least_one, round(options.drawings * options.train_pages))),
+            ("test", options.books, options.test_books, options.test_pages,
+             round(options.drawings * options.test_pages))):
+        if drawings and drawings > count - books:
+            raise ValueError(f"{count} {split} pages of {books} books leave no room for {drawings} with only a "
+                             f"drawing: each book needs a page of text; raise --{split}_pages, or lower --drawings")
+        book_of = sorted(first_book + i % books for i in range(count))
+        leaf_of = [i - book_of.index(book) for i, book in enumerate(book_of)]  # each book from 0
+        drawn = set(rng.choice([i for i in range(count) if leaf_of[i]], drawings, replace=False).tolist()
+                    if drawings else ())
+        layouts = {book: make_book(options.seed, book, options.page_height) for book in set(book_of)}
+        rooms = [(book, 0 if i in drawn else room(layouts[book].layout, _layout_rng(options, len(pages) + i)))
+                 for i, book in enumerate(book_of)]
+        if split == "train":
+            min_count = options.min_count or demo_text.default_min_count(sum(n for _, n in rooms), len(classes))
+        texts = demo_text.deal(rooms, classes, min_count if split == "train" else 0, rng)
+        first = len(pages)
+        for i, (book, text) in enumerate(zip(book_of, texts)):
+            leaf, side = divmod(leaf_of[i], 2)
+            pages.append(Page(first + i, f"{layouts[book].title}_{leaf + 2:05d}_{side + 1}", book, side == 1,
+                              split, None if i in drawn else text))
+    return classes, pages
+
+
+def _layout_rng(options, number):
+    import numpy as np
+    return np.random.default_rng([options.seed, 2, number])
+
+
+def _render_all(options, pages, folder):
+    """Render the pages into the folder, several at a time: the labels of each, by image id."""
+    from tqdm import tqdm
+
+    workers = min(options.workers or os.cpu_count() or 1, len(pages))
+    jobs = [(page, options.seed, options.page_height, str(folder)) for page in pages]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        done = pool.map(_render_page, jobs)
+        return dict(tqdm(done, total=len(jobs), desc="rendering", unit="page"))
+
+
+def _render_page(job):
+    """Render and store one page; returns its image id and its labels as Kaggle writes them."""
+    import cv2
+    from records.demo_book import make_book
+    from records.demo_render import render
+    from records.demo_text import to_label
+
+    page, seed, page_height, folder = job
+    cv2.setNumThreads(1)  # the pages already keep every core busy
+    image, labelled = render(make_book(seed, page.book, page_height), page.text,
+                             [seed, 2, page.number], [seed, 3, page.number], page.left_leaf)
+    path = os.path.join(folder, f"{page.split}_images", f"{page.image_id}.jpg")
+    if not cv2.imwrite(path, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+        raise OSError(f"could not write {path}")
+    return page.image_id, " ".join(f"{to_label(c.char)} {c.x} {c.y} {c.w} {c.h}" for c in labelled)
+
+
+def _write_tables(folder, classes, pages, labels):
+    from records.demo_text import to_label
+
+    for split in ("train", "test"):
+        _write_csv(folder / f"{split}.csv", ("image_id", "labels"),
+                   [(page.image_id, labels[page.image_id]) for page in pages if page.split == split])
+    _write_csv(folder / "sample_submission.csv", ("image_id", "labels"),
+               [(page.image_id, SAMPLE_LABELS) for page in pages if page.split == "test"])
+    _write_csv(folder / "unicode_translation.csv", ("Unicode", "char"),
+               [(to_label(char), char) for char in sorted(classes)])
+
+
+def _write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
