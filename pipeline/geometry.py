@@ -64,7 +64,7 @@ def compose(matrix, shift, boxes):
     matrix: [n, 2, 2]. shift: [n, 2]. boxes: [n, 4] x y w h. Returns [n, 2, 3].
     """
     linear = matrix * boxes[:, None, 2:]
-    offset = tf.linalg.matvec(matrix, boxes[:, :2] - 0.5) + 0.5 + shift
+    offset = tf.reduce_sum(matrix * (boxes[:, None, :2] - 0.5), axis=2) + 0.5 + shift
     return tf.concat([linear, offset[:, :, None]], axis=2)
 
 

@@ -61,7 +61,7 @@ def mixup(values, partner, share):
 
     values: float [n, ...]. partner: int [n]. share: float [n].
     """
-    share = tf.reshape(share, [-1] + [1] * (values.shape.rank - 1))
+    share = tf.reshape(share, [-1] + [1] * (len(values.shape) - 1))
     return share * values + (1 - share) * tf.gather(values, partner)
 
 

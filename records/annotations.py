@@ -182,9 +182,13 @@ def read_folder(data_dir, group_regex=None):
              if pathlib.PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise AnnotationError(f"{data_dir} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
-    parents = [pathlib.PurePosixPath(name).parent for _, name in files]
-    shared = os.path.commonpath(parents) if len(set(parents)) > 1 else str(parents[0].parent)
-    images, problems = [], []
+    leading_out = [name for _, name in files
+                   if name.startswith("/") or ".." in pathlib.PurePosixPath(name).parts]
+    problems = [Problem(name, None, "its path leads out of the zip") for name in leading_out]
+    files = [file for file in files if file[1] not in leading_out]
+    parents = {pathlib.PurePosixPath(name).parent for _, name in files}
+    shared = os.path.commonpath(parents) if len(parents) > 1 else ""
+    images = []
     for member, name in files:
         identity = pathlib.PurePosixPath(name)
         if shared not in ("", "."):

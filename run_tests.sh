@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up the environment and runs the tests. Arguments are passed on to pytest:
+#   bash run_tests.sh -m slow        the slow ones
+#   bash run_tests.sh tests/test_packing.py
+set -euo pipefail
+cd "$(dirname "$0")"
+EXTRA_REQUIREMENTS=requirements-tests.txt
+source scripts/environment.sh
+exec "$PYTHON" -m pytest "$@"

@@ -1,0 +1,57 @@
+"""Small data in the real formats, made by the tests."""
+import csv
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def random_page(random, height=180, width=140):
+    """A smooth random uint8 page, BGR, so that neighbouring pixels resemble each other."""
+    small = random.integers(0, 256, (height // 8, width // 8, 3)).astype(np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def make_kaggle(folder, books=("a", "b"), pages=2, characters=6, seed=0, split="train"):
+    """A data folder in the Kaggle layout; returns {image_id: [(label, x, y, w, h), ...]}."""
+    random = np.random.default_rng(seed)
+    images = folder / f"{split}_images"
+    images.mkdir(parents=True, exist_ok=True)
+    truth = {}
+    for book in books:
+        for number in range(pages):
+            image_id = f"{book}_{number}"
+            cv2.imwrite(str(images / f"{image_id}.jpg"), random_page(random))
+            truth[image_id] = [(f"U+{0x3042 + i % 3:04X}", int(random.integers(0, 100)),
+                                int(random.integers(0, 140)), int(random.integers(10, 40)),
+                                int(random.integers(10, 40))) for i in range(characters)]
+    write_csv(folder / f"{split}.csv", ["image_id", "labels"],
+              [(page, " ".join(" ".join(map(str, box)) for box in boxes))
+               for page, boxes in truth.items()])
+    return truth
+
+
+def make_classes(folder, classes=3, per_class=8, size=24, seed=0):
+    """A folder per class of PNGs told apart by a bright row; names end in _GROUP."""
+    random = np.random.default_rng(seed)
+    for label in range(classes):
+        (folder / f"class{label}").mkdir(parents=True)
+        for number in range(per_class):
+            image = random.integers(0, 60, (size, size, 3)).astype(np.uint8)
+            at = 2 + label * (size - 4) // max(classes - 1, 1)
+            image[at - 2:at + 2] = 250
+            cv2.imwrite(str(folder / f"class{label}" / f"{label}{number:02d}_{number % 4}.png"), image)
+
+
+def run_module(*arguments, env=None, timeout=300):
+    """Runs `python ARGUMENTS` as a user would; returns the completed process, output as text."""
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=timeout, env=env)
