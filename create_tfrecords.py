@@ -30,7 +30,7 @@ def parse(argv=None):
                        help="kuzushiji: folder of the pages (default: DATA_DIR/train_images, with "
                             "--source=test DATA_DIR/test_images)")
     where.add_argument("--source", choices=["train", "test"], default="train",
-                       help="test: labels are not packed, only boxes")
+                       help="test: labels are not packed, only boxes, and it has no splits")
     where.add_argument("--name", type=output_name, help="of the shards (default: the source)")
     where.add_argument("--overwrite", action="store_true",
                        help="replace a store that was packed from other data or options")
@@ -98,12 +98,15 @@ def parse(argv=None):
             parser.error(f"--val_split {text!r}: it must be NAME=GROUP,... with a NAME of letters, "
                          "digits and '_', each once")
         options.val_splits[name] = groups.split(",")
+    if options.source == "test":  # nothing of it trains or validates
+        options.val_splits, options.n_folds = {}, 0
     return options
 
 
 def main(argv=None):
     options = parse(argv)
     # Only now, so that --help answers at once.
+    import keras2
     from records.annotations import (AnnotationError, read_folder, read_kuzushiji, read_table)
     from records.chunks import CropOptions
     from records.packing import PackingError, PackingOptions, pack
@@ -117,6 +120,7 @@ def main(argv=None):
             images, problems = read_folder(options.data_dir, options.group_regex)
         else:
             images, problems = read_table(options.csv, options.data_dir)
+        keras2.import_tensorflow_quietly()
         pack(images, problems, PackingOptions(
             crops=crops, describe=describe,
             **{field: getattr(options, field) for field in PackingOptions.__dataclass_fields__

@@ -74,10 +74,11 @@ def pack(images, problems, options):
             print(f"packed already: {summary(finished, out)}")
             return finished
         images, problems = _check(images, list(problems), options)
+        table = _table(images, options)  # before the long part, for its errors
         indices = _cut(images, partial, fingerprint, options)
         problems += [problem for index in indices for problem in index["problems"]]
         _report(problems, options, partial)
-        info = _write(images, indices, problems, partial, fingerprint, options)
+        info = _write(images, table, indices, problems, partial, fingerprint, options)
         if out.exists():
             shutil.rmtree(out)
         os.rename(partial, out)
@@ -203,32 +204,14 @@ def _cut(images, partial, fingerprint, options):
     return [read_chunk_index(path) | {"file": str(path.with_suffix(".bin"))} for path in paths]
 
 
-def _records(images, indices):
-    """Tables of all records, in annotation order, and of where each lies in the chunks."""
-    place = {}
-    for index in indices:
-        offset = 0
-        for record_id, length in index["lengths"].items():
-            place[record_id] = (index["file"], offset, length)
-            offset += length
-    rows, sources = [], []
-    for image in images:
-        for i, record_id in enumerate(image.record_ids()):
-            if record_id in place:
-                box = [None] * 4 if image.boxes is None else image.boxes[i].tolist()
-                rows.append((record_id, image.image_id, *box, image.group, image.labels[i],
-                             image.fold))
-                sources.append(place[record_id])
+def _table(images, options):
+    """A row per record, in annotation order, with its splits and fold. Raises PackingError."""
+    rows = [(record_id, image.image_id,
+             *([None] * 4 if image.boxes is None else image.boxes[i].tolist()),
+             image.group, image.labels[i], image.fold)
+            for image in images for i, record_id in enumerate(image.record_ids())]
     table = pd.DataFrame(rows, columns=["id", "image_id", "x", "y", "w", "h", "group", "label",
-                                        "fold"])
-    return (table.astype({c: "Int64" for c in "xywh"}),
-            pd.DataFrame(sources, columns=["file", "offset", "length"]))
-
-
-def _write(images, indices, problems, partial, fingerprint, options):
-    """Shards, manifest.csv, images.csv and, last, dataset.json in `partial`."""
-    from records.shards import write_shards  # TensorFlow: not before it is needed
-    table, sources = _records(images, indices)
+                                        "fold"]).astype({c: "Int64" for c in "xywh"})
     try:
         for name, val_groups in options.val_splits.items():
             split = split_by_group(table["group"], val_groups)
@@ -240,6 +223,26 @@ def _write(images, indices, problems, partial, fingerprint, options):
                                          options.seed, options.folds_by_group)
     except ValueError as error:
         raise PackingError(str(error)) from error
+    return table
+
+
+def _places(indices):
+    """DataFrame by record id: where each record lies in the chunks."""
+    rows = []
+    for index in indices:
+        offset = 0
+        for record_id, length in index["lengths"].items():
+            rows.append((record_id, index["file"], offset, length))
+            offset += length
+    return pd.DataFrame(rows, columns=["id", "file", "offset", "length"]).set_index("id")
+
+
+def _write(images, table, indices, problems, partial, fingerprint, options):
+    """Shards, manifest.csv, images.csv and, last, dataset.json in `partial`."""
+    from records.shards import write_shards  # TensorFlow: not before it is needed
+    places = _places(indices)
+    table = table[table["id"].isin(places.index)].reset_index(drop=True)
+    sources = places.loc[table["id"]].reset_index(drop=True)
     counts = table["label"].value_counts().sort_index()
     if options.source == "test":  # what is to be recognised must not be in the records
         counts, table["label"] = counts[:0], ""

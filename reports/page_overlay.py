@@ -21,7 +21,7 @@ def draw_page(path, page, boxes, labels, right=None):
     """
     scale = max(1.0, SHORTEST_SIDE / min(page.shape[:2]))
     canvas = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    canvas = cv2.addWeighted(canvas, 0.6, np.full_like(canvas, 255), 0.4, 0)  # pale, under the text
+    canvas = cv2.addWeighted(canvas, 0.75, np.full_like(canvas, 255), 0.25, 0)  # pale, under the text
     face = cv2.FontFace("uni")
     colours = [NEUTRAL] * len(boxes) if right is None else [RIGHT if r else WRONG for r in right]
     for (x, y, w, h), label, colour in zip((np.asarray(boxes) * scale).round().astype(int), labels,
