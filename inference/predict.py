@@ -1,5 +1,6 @@
 """Running a network over batches, on all devices, and keeping what it says by id."""
 import pathlib
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -70,7 +71,7 @@ def load_predictions(path, ids):
     try:
         with np.load(path, allow_pickle=False) as file:
             names, classes, logits = file["ids"], file["class_names"], file["logits"]
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise PredictionError(f"{path} cannot be read ({error}): make it again with --job=test"
                               ) from error
     place = {name: i for i, name in enumerate(names.tolist())}

@@ -53,6 +53,9 @@ def parse(argv=None):
     data.add_argument("--oversample_to", type=number(int, 0), default=0, metavar="N",
                       help="training records of classes with fewer than N are repeated, N // count "
                            "more copies (system A: 100); 0 for none")
+    data.add_argument("--oversample_val_to", type=number(int, 0), default=0, metavar="N",
+                      help="validation records of rarer classes count N // count times more "
+                           "(system A: 20); 0: each counts once")
     data.add_argument("--cache", choices=["auto", "decoded", "encoded", "none"], default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
                            "half of the free memory holds")

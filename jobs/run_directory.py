@@ -36,7 +36,7 @@ class Run:
 
     def weights(self):
         """The best checkpoint's file. Raises RunError where there is none."""
-        path = self.folder / "checkpoints" / "best.weights.h5"
+        path = self.folder / "checkpoints" / "best.h5"
         if not path.is_file():
             raise RunError(f"{self.folder} has no checkpoint ({path} is absent): train it first")
         return path

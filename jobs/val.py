@@ -1,8 +1,10 @@
 """--job=val: accuracy of a run on the validation rows of its store."""
+import numpy as np
+
 from inference.accuracy import accuracy_figures, on_device
 from inference.predict import run_over
 from jobs.errors import OptionError
-from pipeline.selection import is_shared
+from pipeline.selection import is_shared, repeat_rare
 
 
 def validation(session):
@@ -12,10 +14,12 @@ def validation(session):
     labels = session.labels[rows]
     batches = session.evaluation_batches(session.run, source, position[rows])
     shared = is_shared(session.store.manifest, session.options.split)[rows]
+    counted = repeat_rare(np.arange(len(rows)), labels, session.options.oversample_val_to)
 
     def figures(model):
         results = run_over(model, session.strategy, batches, len(rows), on_device(labels))
-        return accuracy_figures(labels, results["predicted"], results["loss"], shared)
+        return accuracy_figures(labels[counted], results["predicted"][counted],
+                                results["loss"][counted], shared[counted])
     return figures
 
 
@@ -34,4 +38,5 @@ def run(session):
     print(f"validated: {session.run.folder}, accuracy {figures['accuracy']:.4f} on "
           f"{len(session.rows[1])} records" +
           (f", {shared:.4f} without those that validate by the rare-class rule" if shared else "") +
-          f"; mean over classes {figures['balanced_accuracy']:.4f}")
+          f"; mean over classes {figures['balanced_accuracy']:.4f}; "
+          f"next: RUN_DIR={session.run.folder} bash run_inference.sh")

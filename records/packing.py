@@ -88,7 +88,8 @@ def pack(images, problems, options):
 
 
 def summary(info, out):
-    return (f"{info['n_records']} records of {len(info['class_names'])} classes, "
+    classes = f"of {len(info['class_names'])} classes" if info["class_names"] else "without labels"
+    return (f"{info['n_records']} records {classes}, "
             f"{info['image']['size']} px {info['image']['encoding']}, "
             f"{len(info['shards'])} shard{'s' if len(info['shards']) > 1 else ''}, "
             f"{sum(s['bytes'] for s in info['shards']) / 1e6:.1f} MB -> {out}")

@@ -39,5 +39,6 @@ if [[ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]]; then
   if [[ $REQUIREMENTS == requirements-tpu.txt ]]; then
     "$PYTHON" -m pip install --disable-pip-version-check --no-deps -r requirements-tpu-nodeps.txt
   fi
-  echo "$wanted" >"$stamp"
+  # What has the extra has the plain set too.
+  echo "$wanted" | tee ".venv/installed.$REQUIREMENTS." >"$stamp"
 fi

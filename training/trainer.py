@@ -5,9 +5,14 @@ import os
 import pathlib
 import sys
 
+import numpy as np
 from tensorflow import keras
 
 from training.optimizers import read_learning_rate
+
+
+REMEDY = ("The checkpoints of the epochs before are kept. Try a lower --lr, a longer "
+          "--warmup_epochs, or --mixed_precision=None")
 
 
 class TrainingStopped(RuntimeError):
@@ -71,12 +76,18 @@ class StopOnNaN(keras.callbacks.Callback):
                   if self.steps_per_execution > 1 else "")
         raise TrainingStopped(
             f"the loss became {logs['loss']} at step {step}{within}, in epoch {self.epoch + 1}. "
-            "The checkpoints of the epochs before are kept. Try a lower --lr, a longer "
-            "--warmup_epochs, or --mixed_precision=None")
+            f"{REMEDY}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        # A ReLU may hide what is no number from the loss, but it stays in the weights.
+        if not all(np.isfinite(weights).all() for weights in self.model.get_weights()):
+            raise TrainingStopped(f"weights became nan or infinite in epoch {epoch + 1}, which "
+                                  f"ends with step {(epoch + 1) * self.steps_per_epoch - 1}. "
+                                  f"{REMEDY}")
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """last.weights.h5 after every epoch; best.weights.h5 when the monitored figure improves.
+    """last.h5 after every epoch; best.h5 when the monitored figure improves.
 
     Each is written beside and renamed. best.json and last.json tell epoch and figures.
     """
@@ -95,7 +106,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._save("best", epoch, logs)
 
     def _save(self, name, epoch, logs):
-        path, beside = (self.folder / f"{name}.weights.h5", self.folder / ".new.weights.h5")
+        path, beside = (self.folder / f"{name}.h5", self.folder / ".new.h5")
         self.model.save_weights(beside)
         os.replace(beside, path)
         figures = {"epoch": epoch + 1} | {k: float(v) for k, v in logs.items()}

@@ -1,0 +1,132 @@
+"""The layout: imports go one way, the fixed files are there, help answers at once, recipes parse."""
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import create_tfrecords
+from arguments import number, on_off, or_none, output_name, values
+from jobs.options import JOBS, parse
+
+MAY_IMPORT = {
+    "records": set(), "models": set(), "pipeline": {"records"}, "training": {"pipeline", "models"},
+    "inference": {"records", "models"}, "reports": {"records", "inference"},
+    "jobs": {"records", "models", "pipeline", "training", "inference", "reports"}}
+SHARED = {"arguments", "keras2"}  # of no room
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_go_one_way(room):
+    ours = set(MAY_IMPORT) | {"run", "create_tfrecords", "benchmarks", "tests"}
+    for path in pathlib.Path(room).glob("*.py"):
+        for name in imported(path):
+            top = name.split(".")[0]
+            assert top not in ours or top in MAY_IMPORT[room] | {room}, f"{path} imports {name}"
+
+
+def test_fixed_files_and_rooms_are_in_the_readme():
+    readme = pathlib.Path("README.md").read_text()
+    table = readme[readme.index("## Where things live"):]
+    for name in ["run.py", "create_tfrecords.py", "run_training.sh", "run_inference.sh",
+                 "run_tests.sh", "requirements.txt", "recipes", "scripts", "benchmarks", "tests",
+                 *SHARED, *MAY_IMPORT]:
+        assert re.search(rf"`{re.escape(name)}(/|\.py)?`", table), name
+        assert list(pathlib.Path().glob(f"{name}*")), name
+
+
+@pytest.mark.parametrize("program", ["run.py", "create_tfrecords.py"])
+def test_help_answers_at_once_without_tensorflow(program):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0 and min(seconds) < 0.5
+    loaded = subprocess.run([sys.executable, "-X", "importtime", program, "--help"],
+                            capture_output=True, text=True).stderr
+    assert "tensorflow" not in loaded and "numpy" not in loaded
+
+
+@pytest.mark.parametrize("program", ["run.py", "create_tfrecords.py"])
+def test_every_option_says_its_default(program):
+    text = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True).stdout
+    options = re.split(r"\n  (?=--)", text)[1:]
+    plain = {"--overwrite", "--skip_bad", "--data_dir", "--out_dir", "--val_split", "--group_regex",
+             "--data_tfrec_dir", "--pack", "--split", "--val_fold", "--undersample_to", "--truth_csv",
+             "--dim_pre", "--milestones_epochs", "--cpu_replicas", "--stem_stride"}  # no default
+    for option in options:
+        name = option.split()[0]
+        assert name in plain or "default" in " ".join(option.split()), option
+
+
+@pytest.mark.parametrize("recipe", sorted(map(str, pathlib.Path("recipes").rglob("*.args"))))
+def test_recipes_parse_and_name_what_packs_them(recipe):
+    text = pathlib.Path(recipe).read_text()
+    assert text.startswith("# "), "the first lines say what it is"
+    if pathlib.Path(recipe).name.startswith("pack"):
+        create_tfrecords.parse([f"@{recipe}", "--data_dir=x", "--out_dir=y"])
+    else:
+        options = parse([f"@{recipe}", "--data_tfrec_dir=x"])
+        assert options.pack.is_file()
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--data_tfrec_dir=x", "--split=a", *arguments])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--batchsize=4"], "unknown option --batchsize (did you mean --batch_size"),
+    (["--batch=4"], "unknown option --batch"),  # no abbreviations
+    (["--job=tran"], "'tran' is not one of train, val, test, submit, score (did you mean train?)"),
+    (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax (did you mean softmax?)"),
+    (["--lr=-1"], "-1 must be above 0"), (["--batch_size=1.5"], "'1.5' is not a whole number"),
+    (["--rotate=190"], "at most 180"), (["--nesterov=yes"], "'yes' is neither on nor off"),
+    (["--schedule=multistep"], "needs --milestones_epochs"),
+    (["--job=score"], "--job=score needs --truth_csv"),
+    (["--val_fold=1"], "--split and --val_fold both"),
+    (["--job=train,test", "--split=a"], "call run.py twice"),
+    (["--split=None", "--job=val"], "--job=val needs --split"),
+    (["--split=None", "--job=train", "--monitor=val_loss"], "needs --split"),
+    (["--rrc_scale=0.9"], "'0.9' is not of the form LOW,HIGH"), (["--rrc_scale=0.9,0.5"], "LOW <="),
+    (["--warmup_epochs=9", "--n_epochs=3"], "more than --n_epochs=3"),
+    (["--mixed_precision=float16"], "it is auto, mixed_float16"),
+    (["--xla=on", "--cpu_replicas=2"], "does not work with several")])
+def test_impossible_options_are_refused(capsys, arguments, says):
+    assert says in refusal(capsys, *arguments)
+
+
+def test_recipe_is_overridden_by_what_follows(tmp_path):
+    recipe = tmp_path / "r.args"
+    recipe.write_text("# what it is\n--batch_size=32  # why\n--lr=0.5\n\n--weights=None\n")
+    options = parse([f"@{recipe}", "--data_tfrec_dir=x", "--split=a", "--lr", "0.25"])
+    assert (options.batch_size, options.lr, options.weights) == (32, 0.25, None)
+    assert options.tpu_ip_or_name == "auto" and options.job == ["train", "val"]
+    assert parse(["--data_tfrec_dir=x", "--split=a", "--tpu_ip_or_name=None"]).tpu_ip_or_name is None
+
+
+def test_jobs_run_in_their_order():
+    options = parse(["--data_tfrec_dir=x", "--job=score,submit,test", "--truth_csv=t"])
+    assert options.job == ["test", "submit", "score"] == [j for j in JOBS if j in options.job]
+
+
+def test_argument_types():
+    assert or_none(int)("None") is None and or_none(int)("3") == 3
+    assert values(float)("1,2.5") == [1, 2.5] and values(float)("None") == []
+    assert number(int, 1, 3)("3") == 3 and on_off("On") is True
+    with pytest.raises(Exception, match="letters, digits"):
+        output_name("../x")

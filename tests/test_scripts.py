@@ -1,0 +1,53 @@
+"""The scripts at the top, run as a user runs them, on demo pages small enough for a test."""
+import csv
+import json
+import os
+import subprocess
+
+import cv2
+import pytest
+
+from records import demo_pages
+
+FAST = ["--n_epochs=2", "--dim=24", "--backbone=wide_resnet10_2", "--oversample_to=0"]
+
+
+def script(name, *arguments, **environment):
+    return subprocess.run(["bash", name, *map(str, arguments)], capture_output=True, text=True,
+                          env=os.environ | {k: str(v) for k, v in environment.items()})
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scripts")
+    demo_pages.main([f"--out_dir={folder / 'pages'}", "--train_pages=5", "--test_pages=2",
+                     "--books=4", "--test_books=1", "--classes=12", "--page_height=500"])
+    return {"DATA_DIR": folder / "pages", "STORE": folder / "store", "RUN_DIR": folder / "run"}
+
+
+def test_training_then_inference(places):
+    done = script("run_training.sh", *FAST, **places)
+    assert done.returncode == 0, done.stderr[-3000:]
+    last = done.stdout.strip().splitlines()[-1]
+    assert f"validated: {places['RUN_DIR']}, accuracy 0." in last
+    assert f"next: RUN_DIR={places['RUN_DIR']} bash run_inference.sh" in last
+    assert json.loads((places["RUN_DIR"] / "run.json").read_text())["options"]["dim"] == 24
+
+    truth = places["DATA_DIR"] / "test.csv"
+    missing = script("run_inference.sh", **places)
+    assert missing.returncode == 1 and "give BOXES_CSV" in missing.stderr
+    done = script("run_inference.sh", BOXES_CSV=truth, TRUTH_CSV=truth, **places)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "scored: F1 0." in done.stdout.strip().splitlines()[-1]
+    with open(places["RUN_DIR"] / "submission.csv") as ours, open(truth) as theirs:
+        ours, theirs = list(csv.DictReader(ours)), list(csv.DictReader(theirs))
+    assert [r["image_id"] for r in ours] == [r["image_id"] for r in theirs]
+    assert [len(r["labels"].split()) / 3 for r in ours] == \
+        [len(r["labels"].split()) / 5 for r in theirs]
+    page = cv2.imread(str(next(places["RUN_DIR"].glob("page_*.png"))))
+    assert min(page.shape[:2]) >= 1000 and ((page == (40, 40, 220)).all(2)).any()  # errors in red
+
+
+def test_a_second_packing_is_not_done_again(places):
+    done = script("run_training.sh", *FAST, "--job=val", **places)
+    assert done.returncode == 0 and "packed already" in done.stdout
