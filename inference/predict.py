@@ -13,41 +13,48 @@ class PredictionError(ValueError):
     """Predictions that are missing, damaged, or of other records than asked for."""
 
 
-def run_over(model, strategy, batches, n_records, outputs, description=None):
-    """Applies `outputs(logits, index)` on the devices to every batch; returns it by record.
+class Predictor:
+    """Applies `outputs(logits, index)` to batches on all devices; compiled once, used often.
 
-    batches: Dataset of (index int64 [b], images), index -1 for padding. outputs: gives a dict of
-    tensors [b, ...]. Returns a dict of NumPy arrays [n_records, ...]. Every record must come
-    exactly once, else PredictionError.
+    outputs: gives a dict of tensors [b, ...] from logits float32 [b, classes] and index int64 [b].
     """
-    @tf.function
-    def step(index, images):
+
+    def __init__(self, model, strategy, outputs):
+        self.model, self.strategy = model, strategy
+
         def replica(index, images):
             return index, outputs(tf.cast(model(images, training=False), tf.float32), index)
-        return strategy.run(replica, (index, images))
+        self.step = tf.function(lambda index, images: strategy.run(replica, (index, images)))
 
-    def parts(value):
-        return np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])
+    def _parts(self, value):
+        parts = self.strategy.experimental_local_results(value)
+        return np.concatenate([part.numpy() for part in parts])
 
-    results, seen = None, np.zeros(n_records, np.int64)
-    with tqdm(total=n_records, desc=description, unit=" records", disable=not description,
-              delay=2) as progress:
-        for index, images in strategy.experimental_distribute_dataset(batches):
-            index, values = step(index, images)
-            index = parts(index)
-            real = index >= 0
-            values = {name: parts(value)[real] for name, value in values.items()}
-            if results is None:
-                results = {name: np.zeros((n_records, *value.shape[1:]), value.dtype)
-                           for name, value in values.items()}
-            for name, value in values.items():
-                results[name][index[real]] = value
-            np.add.at(seen, index[real], 1)
-            progress.update(int(real.sum()))
-    if (seen != 1).any():
-        raise PredictionError(f"record {np.flatnonzero(seen != 1)[0]} came {seen[seen != 1][0]} "
-                              "times instead of once")
-    return results
+    def __call__(self, batches, n_records, description=None):
+        """Dict of NumPy arrays [n_records, ...], by record.
+
+        batches: Dataset of (index int64 [b], images), index -1 for padding. Every record must come
+        exactly once, else PredictionError. description: of the progress bar; None for none.
+        """
+        results, seen = None, np.zeros(n_records, np.int64)
+        with tqdm(total=n_records, desc=description, unit=" records", disable=not description,
+                  delay=2) as progress:
+            for index, images in self.strategy.experimental_distribute_dataset(batches):
+                index, values = self.step(index, images)
+                index = self._parts(index)
+                real = index >= 0
+                values = {name: self._parts(value)[real] for name, value in values.items()}
+                if results is None:
+                    results = {name: np.zeros((n_records, *value.shape[1:]), value.dtype)
+                               for name, value in values.items()}
+                for name, value in values.items():
+                    results[name][index[real]] = value
+                np.add.at(seen, index[real], 1)
+                progress.update(int(real.sum()))
+        if (seen != 1).any():
+            raise PredictionError(f"record {np.flatnonzero(seen != 1)[0]} came "
+                                  f"{seen[seen != 1][0]} times instead of once")
+        return results
 
 
 def save_predictions(path, ids, class_names, logits):

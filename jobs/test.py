@@ -1,7 +1,7 @@
 """--job=test: predictions of a run for every record of a store, by id."""
 import numpy as np
 
-from inference.predict import run_over, save_predictions
+from inference.predict import Predictor, save_predictions
 from jobs.run_directory import RunError
 from pipeline.cache import free_memory, image_source
 
@@ -27,8 +27,8 @@ def run(session):
     rows = np.arange(n)
     source = image_source(store, rows, run.info["input"]["channels"], session.options.cache)
     batches = session.evaluation_batches(run, source, rows)
-    logits = run_over(model, session.strategy, batches, n,
-                      lambda logits, index: {"logits": logits}, "predicting")["logits"]
+    predictor = Predictor(model, session.strategy, lambda logits, index: {"logits": logits})
+    logits = predictor(batches, n, "predicting")["logits"]
     path = predictions_path(session)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits)

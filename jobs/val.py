@@ -1,8 +1,10 @@
 """--job=val: accuracy of a run on the validation rows of its store."""
+import functools
+
 import numpy as np
 
 from inference.accuracy import accuracy_figures, on_device
-from inference.predict import run_over
+from inference.predict import Predictor
 from jobs.errors import OptionError
 from pipeline.selection import is_shared, repeat_rare
 
@@ -16,8 +18,12 @@ def validation(session):
     shared = is_shared(session.store.manifest, session.options.split)[rows]
     counted = repeat_rare(np.arange(len(rows)), labels, session.options.oversample_val_to)
 
+    @functools.lru_cache(maxsize=1)
+    def predictor(model):  # compiled once, not anew every epoch
+        return Predictor(model, session.strategy, on_device(labels))
+
     def figures(model):
-        results = run_over(model, session.strategy, batches, len(rows), on_device(labels))
+        results = predictor(model)(batches, len(rows))
         return accuracy_figures(labels[counted], results["predicted"][counted],
                                 results["loss"][counted], shared[counted])
     return figures

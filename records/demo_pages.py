@@ -1,4 +1,4 @@
-"""Renders demo pages in the layout of Kaggle's Kuzushiji Recognition: a whole training set without a download.
+"""Renders demo pages in the layout of Kaggle's Kuzushiji Recognition: a set without a download.
 
     python -m records.demo_pages --out_dir data/demo
 
@@ -10,7 +10,6 @@ OUT/demo.json                      the options that made it
 
 Every page is a pure function of (seed, its number, the options), whatever the number of workers.
 """
-import argparse
 import csv
 import hashlib
 import json
@@ -22,6 +21,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
+
+from arguments import Parser, number
 
 FORMAT = 1            # of the pages and of demo.json; raise it when the same options draw other pages
 MARKER = "demo.json"
@@ -41,43 +42,37 @@ class Page(NamedTuple):
 
 
 def parse_options(argv):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m records.demo_pages",
-        description="Render demo pages of cursive Japanese in the layout of Kaggle's Kuzushiji Recognition.")
+        description="Renders demo pages of cursive Japanese in the layout of Kaggle's Kuzushiji "
+                    "Recognition.", usage="python -m records.demo_pages [options]")
     size = parser.add_argument_group("what to render")
-    size.add_argument("--train_pages", type=int, default=24, help="training pages (default: %(default)s)")
-    size.add_argument("--test_pages", type=int, default=6, help="test pages (default: %(default)s)")
-    size.add_argument("--books", type=int, default=4,
-                      help="books that the training pages come from, the validation book among them (default: %(default)s)")
-    size.add_argument("--test_books", type=int, default=2,
-                      help="further books, of the test pages only (default: %(default)s)")
-    size.add_argument("--classes", type=int, default=80,
-                      help="different characters, the most frequent first (default: %(default)s)")
-    size.add_argument("--min_count", type=int, default=None,
-                      help="times that each class occurs on the training pages at least (default: 12, or "
-                           "what half of their room allows if that is less)")
-    size.add_argument("--drawings", type=float, default=0.05,
-                      help="share of pages with only a drawing, 0..1; above 0, one training page at least (default: %(default)s)")
-    size.add_argument("--page_height", type=int, default=1600,
-                      help="height of a page in px; books vary around it (default: %(default)s)")
-    size.add_argument("--unicode_translation", type=pathlib.Path, default=None,
+    size.add_argument("--train_pages", type=number(int, 1), default=24, help="training pages")
+    size.add_argument("--test_pages", type=number(int, 0), default=6, help="test pages")
+    size.add_argument("--books", type=number(int, 1), default=4,
+                      help="books that the training pages come from, the validation book among them")
+    size.add_argument("--test_books", type=number(int, 0), default=2,
+                      help="further books, of the test pages only")
+    size.add_argument("--classes", type=number(int, 2), default=80,
+                      help="different characters, the most frequent first")
+    size.add_argument("--min_count", type=number(int, 1),
+                      help="times that each class occurs on the training pages at least (default: "
+                           "12, or what half of their room allows if that is less)")
+    size.add_argument("--drawings", type=number(float, 0, 1), default=0.05,
+                      help="share of pages with only a drawing; above 0, one training page at least")
+    size.add_argument("--page_height", type=number(int, MIN_PAGE_HEIGHT), default=1600,
+                      help="height of a page in px; books vary around it")
+    size.add_argument("--unicode_translation", type=pathlib.Path,
                       help="CSV with the columns Unicode,char to take the characters from (the "
-                           "competition's file); default: a built-in list")
-    size.add_argument("--seed", type=int, default=1,
-                      help="other seeds give other books and pages, 0 or more (default: %(default)s)")
+                           "competition's file; default: a built-in list)")
+    size.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other books")
     run = parser.add_argument_group("how to run")
     run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo"),
-                     help="folder to make (default: %(default)s)")
-    run.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
-    run.add_argument("--overwrite", action="store_true", help="replace demo pages made with other options")
+                     help="folder to make")
+    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
+    run.add_argument("--overwrite", action="store_true",
+                     help="replace demo pages made with other options")
     options = parser.parse_args(argv)
-    for name, least in (("train_pages", 1), ("test_pages", 0), ("books", 1), ("test_books", 0), ("classes", 2),
-                        ("min_count", 1), ("seed", 0), ("workers", 1), ("page_height", MIN_PAGE_HEIGHT)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            parser.error(f"--{name} {value}: must be at least {least}")
-    if not 0 <= options.drawings <= 1:
-        parser.error(f"--drawings {options.drawings}: must be a share, 0..1")
     for pages, books in (("train_pages", "books"), ("test_pages", "test_books")):
         if 0 < getattr(options, pages) < getattr(options, books):
             parser.error(f"--{pages} {getattr(options, pages)} leaves some of the --{books} "
@@ -213,7 +208,7 @@ def _render_all(options, pages, folder):
     """Render the pages into the folder, several at a time: the labels of each, by image id."""
     from tqdm import tqdm
 
-    workers = min(options.workers or os.cpu_count() or 1, len(pages))
+    workers = min(options.workers, len(pages))
     jobs = [(page, options.seed, options.page_height, str(folder)) for page in pages]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         done = pool.map(_render_page, jobs)
