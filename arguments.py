@@ -6,7 +6,10 @@ import shlex
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with @FILE arguments (a line per option, # comments), `None`, and close matches."""
+    """argparse with @FILE arguments (a line per option, # comments) and close matches.
+
+    `None` on the command line is Python's None for every option whose default that is.
+    """
 
     def __init__(self, **arguments):
         super().__init__(fromfile_prefix_chars="@", allow_abbrev=False,
@@ -26,8 +29,11 @@ class Parser(argparse.ArgumentParser):
                        "; --help lists them all")
         return values
 
+    def _get_value(self, action, text):
+        return None if text == "None" and action.default is None else super()._get_value(action, text)
+
     def _check_value(self, action, value):
-        if action.choices is not None and value not in action.choices:
+        if action.choices is not None and value is not None and value not in action.choices:
             allowed = [str(choice) for choice in action.choices]
             close = difflib.get_close_matches(str(value), allowed, 1, 0.5)
             raise argparse.ArgumentError(
@@ -51,7 +57,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def or_none(kind):
-    """An argparse type: "None" is Python's None, anything else is `kind`."""
+    """An argparse type for options with another default: "None" is Python's None, else `kind`."""
     def convert(text):
         return None if text == "None" else kind(text)
     convert.__name__ = kind.__name__

@@ -42,12 +42,12 @@ def parse(argv=None):
     data.add_argument("--pack", type=path,
                       help="the recipe of create_tfrecords.py that packs this recipe's store; "
                            "run_training.sh packs with it")
-    data.add_argument("--split", type=or_none(output_name),
+    data.add_argument("--split", type=output_name,
                       help="split of the store to train and validate by (its column split_NAME); "
                            "None for no validation")
-    data.add_argument("--val_fold", type=or_none(number(int, 0)),
+    data.add_argument("--val_fold", type=number(int, 0),
                       help="fold of the store that validates, instead of --split")
-    data.add_argument("--undersample_to", type=or_none(number(int, 1)),
+    data.add_argument("--undersample_to", type=number(int, 1),
                       help="classes with more training records are cut to a random so many, drawn "
                            "anew every epoch (system A: 2000)")
     data.add_argument("--oversample_to", type=number(int, 0), default=0, metavar="N",
@@ -71,9 +71,9 @@ def parse(argv=None):
                      help="a plain name (resnet152, seresnext101, efficientnet_b4, ...) or "
                           "PACKAGE:NAME (kecam:efficientnet.EfficientNetV1B4); a wrong one is "
                           "answered with close matches")
-    net.add_argument("--stem_stride", type=or_none(number(int, 1, 4)),
+    net.add_argument("--stem_stride", type=number(int, 1, 4),
                      help="of the wide_resnet backbones: 2 makes large inputs cheap")
-    net.add_argument("--weights", type=or_none(str), default=None,
+    net.add_argument("--weights",
                      help="imagenet, noisy-student, ..., a file, or None for a random start "
                           "(default: None)")
     net.add_argument("--head", choices=["l2_softmax", "softmax"], default="l2_softmax",
@@ -119,7 +119,7 @@ def parse(argv=None):
                        help="multistep: by which it is multiplied")
     train.add_argument("--min_lr", type=number(float, 0), default=0.0,
                        help="cosine, linear: learning rate at the end")
-    train.add_argument("--decay_epochs", type=or_none(number(float, above=0)), default=None,
+    train.add_argument("--decay_epochs", type=number(float, above=0),
                        help="cosine, linear: length (default: from the warm-up to the end)")
     train.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0,
                        help="share of the target spread over all classes")
@@ -165,7 +165,7 @@ def parse(argv=None):
     device.add_argument("--tpu_zone", help="zone of a named node (default: this machine's)")
     device.add_argument("--tpu_version", help="TensorFlow version to set on a named node "
                                               "(default: this machine's)")
-    device.add_argument("--cpu_replicas", type=or_none(number(int, 1)),
+    device.add_argument("--cpu_replicas", type=number(int, 1),
                         help="try out several devices: split the CPU into so many")
     device.add_argument("--mixed_precision", type=or_none(str), default="auto",
                         help="mixed_float16, mixed_bfloat16 or None (float32); auto: bfloat16 on "

@@ -70,16 +70,20 @@ def create_run(folder, overwrite, options, **info):
     return run
 
 
-def open_run(folder):
-    """The run in `folder`, or the newest finished one in runs/ (said in a line) if it is None."""
+def open_run(folder, pack=None):
+    """The run in `folder`; None: the newest finished one in runs/, said in a line.
+
+    pack: only runs on stores of this packing recipe are looked for, unless it is None.
+    """
     if folder is None:
         found = []
         for path in RUNS.glob("*/run.json"):
             info = json.loads(path.read_text(encoding="utf-8"))
-            if info.get("finished"):
+            if info.get("finished") and (pack is None or info["options"]["pack"] == str(pack)):
                 found.append((info["created"], path.parent))
         if not found:
-            raise RunError("no finished run in runs/: give --run_dir, or train one")
+            raise RunError(f"no finished run{f' of {pack}' if pack else ''} in {RUNS}/: give "
+                           "--run_dir, or train one")
         folder = max(found)[1]
         print(f"run: {folder}, the newest in {RUNS}/")
     try:

@@ -14,6 +14,10 @@ from records.store import open_store
 from training.devices import choose_strategy
 from training.precision import set_mixed_precision
 
+# What a store must have in common with the one a run was trained on.
+PACKED_ALIKE = ("size", "channels", "fit", "margin", "local_contrast", "denoise")
+
+
 class Session:
     def __init__(self, options):
         self.options = options
@@ -63,7 +67,20 @@ class Session:
 
     @functools.cached_property
     def run(self):
-        return open_run(self.options.run_dir)
+        return open_run(self.options.run_dir, self.options.pack)
+
+    def packing(self):
+        """How the store's records were cut."""
+        return {name: self.store.info["options"][name] for name in PACKED_ALIKE}
+
+    def check_packing(self):
+        """Refuses a store whose records were cut otherwise than those the run was trained on."""
+        ours, theirs = self.run.info["dataset"]["packing"], self.packing()
+        odd = [f"{name} {theirs[name]} (the run: {ours[name]})"
+               for name in PACKED_ALIKE if ours[name] != theirs[name]]
+        if odd:
+            raise RunError(f"{self.store.folder} was packed with {', '.join(odd)}: pack it as the "
+                           f"run {self.run.folder} was, or give another --run_dir")
 
     def input_format(self, run):
         self.strategy  # sets the number format
@@ -79,7 +96,7 @@ class Session:
             if channels != image["channels"]:
                 raise OptionError(f"the store has {image['channels']} channels and --n_channels="
                                   f"{channels}: its statistics do not fit, so give --mean and "
-                                  "--std, or pack with --channels={channels}")
+                                  f"--std, or pack with --channels={channels}")
             mean, std = mean or self.store.info["mean"], std or self.store.info["std"]
         for name, value in (("mean", mean), ("std", std)):
             if len(value) not in (1, channels):

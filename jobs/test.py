@@ -2,7 +2,6 @@
 import numpy as np
 
 from inference.predict import Predictor, save_predictions
-from jobs.run_directory import RunError
 from pipeline.cache import free_memory, image_source
 
 
@@ -13,11 +12,7 @@ def predictions_path(session):
 
 def run(session):
     store, run = session.store, session.run
-    size = store.info["image"]["size"]
-    trained = run.info["options"]["dim_pre"]
-    if trained and size != trained:
-        raise RunError(f"the records of {store.folder} are {size} px, the run {run.folder} was "
-                       f"trained on {trained} px: pack them with --size={trained}")
+    session.check_packing()
     n, classes = len(store.manifest), len(run.class_names)
     if n * classes * 4 > free_memory():
         raise MemoryError(f"the logits of {n} records x {classes} classes take "

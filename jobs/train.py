@@ -1,4 +1,5 @@
 """--job=train: a new run, trained on the store."""
+import textwrap
 import time
 
 from jobs.errors import option_errors
@@ -16,9 +17,16 @@ from training.trainer import compile_model, fit, use_xla
 REFERENCE_BATCH = 256  # for --lr_per_256
 
 
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def run(session):
     started = time.monotonic()
     o, store = session.options, session.store
+    print(textwrap.fill(" ".join(f"{k}={_text(v)}" for k, v in vars(o).items()), 100,
+                        initial_indent="options: ", subsequent_indent="  ",
+                        break_long_words=False, break_on_hyphens=False))
 
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
@@ -34,7 +42,8 @@ def run(session):
     session.run = create_run(
         o.run_dir, o.overwrite, vars(o), class_names=store.class_names, input=session.new_input(),
         dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
-                 "manifest_sha256": store.info["manifest_sha256"]},
+                 "manifest_sha256": store.info["manifest_sha256"],
+                 "packing": session.packing()},
         network={"backbone": o.backbone, "head": o.head, "pooling": o.pooling,
                  "temperature": o.temperature} |
                 ({"stem_stride": o.stem_stride} if o.stem_stride else {}),

@@ -30,6 +30,7 @@ def validation(session):
 
 
 def run(session):
+    session.check_packing()
     if session.run.class_names != session.store.class_names:
         ours, theirs = set(session.run.class_names), set(session.store.class_names)
         raise OptionError(

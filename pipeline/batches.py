@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.geometry import Geometry, compose, draw_maps, warp
+from pipeline.host import on_host
 from pipeline.order import cap_order, training_positions
 from pipeline.pixels import PixelOptions, normalise, pixel_stage
 
@@ -42,6 +43,7 @@ def steps_per_epoch(labels, cap, batch_size):
     return selected // batch_size
 
 
+@on_host
 def training_batches(source, positions, labels, n_classes, augmentation, input_format, *,
                      batch_size, seed, n_epochs, start_step=0, cap=None):
     """Dataset of (images [batch, size, size, c], targets float32 [batch, n_classes]).
@@ -70,6 +72,7 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
         _options()).prefetch(tf.data.AUTOTUNE)
 
 
+@on_host
 def evaluation_batches(source, positions, input_format, *, batch_size, crop=1.0):
     """Dataset of (index int64 [batch], images): every record once, in order, the same view of each.
 

@@ -13,6 +13,7 @@ import psutil
 import tensorflow as tf
 from tqdm import tqdm
 
+from pipeline.host import on_host
 from records.schema import parse_examples
 from records.store import StoreError
 
@@ -61,6 +62,7 @@ def choose_cache(kind, decoded_bytes, encoded_bytes, free):
     return "none", (f"encoded would take {encoded_bytes / 1e9:.2f} GB of {free / 1e9:.2f} GB free")
 
 
+@on_host
 def image_source(store, rows, channels, cache="auto"):
     """An ImageSource over `rows` (int [n], rows of the manifest, each once) of the store.
 

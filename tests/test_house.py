@@ -116,7 +116,10 @@ def test_recipe_is_overridden_by_what_follows(tmp_path):
     options = parse([f"@{recipe}", "--data_tfrec_dir=x", "--split=a", "--lr", "0.25"])
     assert (options.batch_size, options.lr, options.weights) == (32, 0.25, None)
     assert options.tpu_ip_or_name == "auto" and options.job == ["train", "val"]
-    assert parse(["--data_tfrec_dir=x", "--split=a", "--tpu_ip_or_name=None"]).tpu_ip_or_name is None
+    options = parse(["--data_tfrec_dir=x", "--split=a", "--tpu_ip_or_name=None", "--dim=None",
+                     "--mixed_precision=None", "--n_channels=None", "--truth_csv=None"])
+    assert {options.tpu_ip_or_name, options.dim, options.mixed_precision, options.n_channels,
+            options.truth_csv} == {None}
 
 
 def test_jobs_run_in_their_order():

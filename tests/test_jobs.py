@@ -45,6 +45,7 @@ def test_run_directory_is_complete(trained, store):
     dataset = json.loads((store / "dataset.json").read_text())
     assert info["finished"] and info["class_names"] == dataset["class_names"]
     assert info["dataset"]["fingerprint"] == dataset["fingerprint"]
+    assert info["dataset"]["packing"]["size"] == 16
     assert info["input"] == {"size": 16, "channels": 1, "mean": dataset["mean"],
                              "std": dataset["std"]}
     assert info["options"]["lr"] == 0.05 and info["versions"]["tensorflow"].startswith("2.")
@@ -93,10 +94,21 @@ def test_taken_absent_and_unfit_runs_are_refused(trained, store, tmp_path, capsy
 def test_other_classes_are_refused(trained, tmp_path, capsys):
     make_classes(tmp_path / "set", classes=2)
     create_tfrecords.main(["--format=folder", f"--data_dir={tmp_path / 'set'}", "--size=16",
-                           f"--out_dir={tmp_path / 'store'}", "--n_folds=2", "--workers=1"])
+                           f"--out_dir={tmp_path / 'store'}", "--n_folds=2", "--workers=1",
+                           "--channels=1"])
     assert "other classes than the run" in refused(
         capsys, f"--data_tfrec_dir={tmp_path / 'store'}", "--val_fold=0", f"--run_dir={trained}",
         "--job=val")
+
+
+def test_stores_that_were_cut_otherwise_are_refused(trained, tmp_path, capsys):
+    make_classes(tmp_path / "set")
+    create_tfrecords.main(["--format=folder", f"--data_dir={tmp_path / 'set'}", "--size=20",
+                           f"--out_dir={tmp_path / 'store'}", "--margin=0.2", "--channels=1",
+                           "--workers=1"])
+    message = refused(capsys, f"--data_tfrec_dir={tmp_path / 'store'}", f"--run_dir={trained}",
+                      "--job=test")
+    assert "packed with size 20 (the run: 16), margin 0.2 (the run: 0.05)" in message
 
 
 @pytest.mark.parametrize("arguments, says", [
