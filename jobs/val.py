@@ -46,4 +46,10 @@ def run(session):
           f"{len(session.rows[1])} records" +
           (f", {shared:.4f} without those that validate by the rare-class rule" if shared else "") +
           f"; mean over classes {figures['balanced_accuracy']:.4f}; "
-          f"next: RUN_DIR={session.run.folder} bash run_inference.sh")
+          f"next: {_next(session)}")
+
+
+def _next(session):
+    if session.store.manifest["x"].isna().any():  # whole images, not boxes of pages
+        return f"python run.py --job=test --run_dir={session.run.folder} --data_tfrec_dir=STORE"
+    return f"RUN_DIR={session.run.folder} bash run_inference.sh"

@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import datetime
 import fcntl
+import functools
 import hashlib
 import json
 import math
@@ -23,8 +24,8 @@ from tqdm import tqdm
 from records.annotations import check_image
 from records.chunks import CropOptions, pack_chunk, read_chunk_index
 from records.files import sha256, write_json, write_text
+from records.layout import FORMAT_VERSION
 from records.splits import assign_folds, share_rare_classes, split_by_group
-from records.store import FORMAT_VERSION
 
 PAGES_PER_CHUNK = 4
 IMAGES_PER_CHUNK = 256
@@ -147,8 +148,9 @@ def _check(images, problems, options):
             checked.append(image)
     if options.crops.denoise and checked:
         with _pool(options.workers) as pool:
-            damaged = pool.map(_decode_problems, checked,
-                               [options.crops.max_megapixels] * len(checked), chunksize=4)
+            damaged = pool.map(functools.partial(
+                check_image, max_megapixels=options.crops.max_megapixels, decode=True), checked,
+                chunksize=4)
             damaged = list(tqdm(damaged, total=len(checked), desc="decoding pages once",
                                 unit=" pages", delay=2))
         problems += [problem for found in damaged for problem in found]
@@ -157,10 +159,6 @@ def _check(images, problems, options):
     if not any(len(image.labels) for image in checked):
         raise PackingError("nothing to pack: no sound record in the annotations")
     return checked, problems
-
-
-def _decode_problems(image, max_megapixels):
-    return check_image(image, max_megapixels, decode=True)
 
 
 def _report(problems, options, partial):

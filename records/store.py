@@ -6,8 +6,7 @@ import json
 import pandas as pd
 import tensorflow as tf
 
-FORMAT_VERSION = 1
-TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "source")
+from records.layout import FORMAT_VERSION, TEXT_COLUMNS
 
 
 class StoreError(ValueError):

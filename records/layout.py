@@ -1,0 +1,9 @@
+"""The layout of a packed store, for those who write it and those who read it.
+
+  dataset.json    class names, counts, statistics, options, a checksum per shard; written last
+  manifest.csv    a row per record, in shard order
+  images.csv      a row per source image
+  NAME-00000-of-0000N.tfrecord
+"""
+FORMAT_VERSION = 1  # of all of it; a reader refuses another
+TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "source")  # of manifest.csv; and split_*
