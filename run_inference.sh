@@ -8,12 +8,9 @@
 # form, is scored against.
 set -euo pipefail
 cd "$(dirname "$0")"
-source scripts/environment.sh
+source scripts/recipe.sh
 
-RECIPE=${RECIPE:-recipes/demo/classify.args}
-source scripts/locations.sh
-if [[ -z ${DATA_DIR:-} ]]; then
-  DATA_DIR=data/demo/pages
+if [[ $DEMO ]]; then
   BOXES_CSV=${BOXES_CSV:-$DATA_DIR/test.csv}
   TRUTH_CSV=${TRUTH_CSV:-$DATA_DIR/test.csv}
 fi
@@ -22,7 +19,7 @@ if [[ -z ${BOXES_CSV:-} ]]; then
   exit 1
 fi
 "$PYTHON" create_tfrecords.py "@$PACK" --source=test --data_dir="$DATA_DIR" --csv="$BOXES_CSV" \
-  --out_dir="$STORE/test"
+  --out_dir="$STORE/test" ${DEMO:+--overwrite}
 "$PYTHON" run.py "@$RECIPE" --data_tfrec_dir="$STORE/test" --data_dir="$DATA_DIR" \
   ${RUN_DIR:+--run_dir="$RUN_DIR"} ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV"} \
   --job="test,submit${TRUTH_CSV:+,score}" "$@"

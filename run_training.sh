@@ -7,14 +7,12 @@
 # Also from the environment: STORE (folder of the packed records), RUN_DIR (default: a new one).
 set -euo pipefail
 cd "$(dirname "$0")"
-source scripts/environment.sh
+source scripts/recipe.sh
 
-RECIPE=${RECIPE:-recipes/demo/classify.args}
-source scripts/locations.sh
-if [[ -z ${DATA_DIR:-} ]]; then
-  DATA_DIR=data/demo/pages
-  "$PYTHON" -m records.demo_pages --out_dir="$DATA_DIR"
+if [[ $DEMO ]]; then
+  "$PYTHON" -m records.demo_pages --out_dir="$DATA_DIR" --overwrite
 fi
-"$PYTHON" create_tfrecords.py "@$PACK" --data_dir="$DATA_DIR" --out_dir="$STORE/train"
+"$PYTHON" create_tfrecords.py "@$PACK" --data_dir="$DATA_DIR" --out_dir="$STORE/train" \
+  ${DEMO:+--overwrite}
 "$PYTHON" run.py "@$RECIPE" --data_tfrec_dir="$STORE/train" ${RUN_DIR:+--run_dir="$RUN_DIR"} \
   --job=train,val "$@"

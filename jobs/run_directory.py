@@ -41,33 +41,38 @@ class Run:
             raise RunError(f"{self.folder} has no checkpoint ({path} is absent): train it first")
         return path
 
+    def create(self):
+        """Makes the folder, in the place of an older run if there is one."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
+        self.update()
+
     def update(self, **values):
         self.info |= values
         write_json(self.folder / "run.json", self.info)
 
 
-def create_run(folder, overwrite, options, **info):
-    """A new run folder. folder: None for a new one in runs/, named by time and backbone."""
+def plan_run(folder, overwrite, options, **info):
+    """A new run, nothing of it written yet: Run.create does that, once all else has worked.
+
+    folder: None for a new one in runs/, named by time and backbone. Raises RunError if it is taken.
+    """
     if folder is None:
         name = options["backbone"].replace(":", "-").replace("/", "-")
         folder = RUNS / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     if (folder / "run.json").exists() and not overwrite:
         raise RunError(f"{folder} holds a run already: pass --overwrite to replace it, or give "
                        "another --run_dir")
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / "run.json").exists():
-            raise RunError(f"{folder} exists and is no run: give another --run_dir")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, {})
-    run.update(format_version=FORMAT_VERSION, finished=False,
-               created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-               options={k: str(v) if isinstance(v, pathlib.Path) else v
-                        for k, v in options.items()},
-               versions={"python": platform.python_version()} |
-                        {package: version(package) for package in PACKAGES},
-               **info)
-    return run
+    if folder.exists() and any(folder.iterdir()) and not (folder / "run.json").exists():
+        raise RunError(f"{folder} exists and is no run: give another --run_dir")
+    return Run(folder, dict(
+        format_version=FORMAT_VERSION, finished=False,
+        created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        options={k: str(v) if isinstance(v, pathlib.Path) else v for k, v in options.items()},
+        versions={"python": platform.python_version()} |
+                 {package: version(package) for package in PACKAGES},
+        **info))
 
 
 def open_run(folder, pack=None):

@@ -3,7 +3,7 @@ import textwrap
 import time
 
 from jobs.errors import option_errors
-from jobs.run_directory import create_run
+from jobs.run_directory import plan_run
 from jobs.val import validation
 from pipeline.batches import Augmentation, steps_per_epoch, training_batches
 from pipeline.geometry import Geometry
@@ -17,16 +17,10 @@ from training.trainer import compile_model, fit, use_xla
 REFERENCE_BATCH = 256  # for --lr_per_256
 
 
-def _text(value):
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
 def run(session):
     started = time.monotonic()
     o, store = session.options, session.store
-    print(textwrap.fill(" ".join(f"{k}={_text(v)}" for k, v in vars(o).items()), 100,
-                        initial_indent="options: ", subsequent_indent="  ",
-                        break_long_words=False, break_on_hyphens=False))
+    _print_options(o)
 
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
@@ -39,7 +33,7 @@ def run(session):
 
     # The run and its network.
     strategy = session.strategy
-    session.run = create_run(
+    session.run = plan_run(
         o.run_dir, o.overwrite, vars(o), class_names=store.class_names, input=session.new_input(),
         dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
                  "manifest_sha256": store.info["manifest_sha256"],
@@ -61,7 +55,7 @@ def run(session):
         compile_model(model, optimizer, label_smoothing=o.label_smoothing,
                       steps_per_execution=o.steps_per_execution,
                       xla=use_xla(o.xla, device_kind(strategy), strategy.num_replicas_in_sync))
-    print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters, run {session.run.folder}")
+    print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
     source, position = session.source
@@ -77,6 +71,7 @@ def run(session):
         figures = validation(session)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
 
+    session.run.create()
     fit(model, batches, session.run.folder, steps_per_epoch=steps, n_epochs=o.n_epochs,
         steps_per_execution=o.steps_per_execution, monitor=o.monitor, validate=validate,
         validate_every=o.validate_every_epochs)
@@ -85,3 +80,10 @@ def run(session):
     session.model = model  # for the jobs that follow
     print(f"trained: {o.n_epochs} epochs in {time.monotonic() - started:.0f} s -> "
           f"{session.run.folder}")
+
+
+def _print_options(options):
+    texts = (f"{name}={','.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"
+             for name, value in vars(options).items())
+    print(textwrap.fill(" ".join(texts), 100, initial_indent="options: ", subsequent_indent="  ",
+                        break_long_words=False, break_on_hyphens=False))

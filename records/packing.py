@@ -114,7 +114,7 @@ def _fingerprint(images, options):
 
 def _finished(out, fingerprint, options):
     """dataset.json of a store that is there and the same; None to pack; PackingError if another."""
-    if not out.exists() or options.overwrite:
+    if not out.exists():
         return None
     try:
         info = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
@@ -125,6 +125,8 @@ def _finished(out, fingerprint, options):
         return None
     if info.get("fingerprint") == fingerprint:
         return info
+    if options.overwrite:
+        return None
     raise PackingError(f"{out} holds a store packed from other data or with other options: "
                        "pass --overwrite to replace it, or choose another --out_dir")
 

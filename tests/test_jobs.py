@@ -9,7 +9,7 @@ import pytest
 import create_tfrecords
 import run
 from inference.predict import load_predictions, save_predictions
-from jobs.run_directory import create_run
+from jobs.run_directory import plan_run
 from tests.helpers import make_classes, make_kaggle, run_module
 
 SMALL = ["--backbone=wide_resnet10_2", "--n_epochs=3", "--batch_size=12", "--lr=0.05"]
@@ -121,7 +121,7 @@ def test_wrong_wishes_end_before_training(store, tmp_path, capsys, arguments, sa
     message = refused(capsys, *SMALL, f"--data_tfrec_dir={store}", "--split=last",
                       f"--run_dir={folder}", *arguments)
     assert says in message
-    assert not (folder / "checkpoints").exists()
+    assert not folder.exists()
 
 
 def classified_pages(folder, truth, tmp_path, image_folder="train"):
@@ -131,8 +131,8 @@ def classified_pages(folder, truth, tmp_path, image_folder="train"):
                            f"--out_dir={tmp_path / 'test'}", "--denoise=off", "--workers=1"])
     labels = {f"{page}:{i}": box[0] for page, boxes in truth.items() for i, box in enumerate(boxes)}
     names = sorted(set(labels.values()))
-    made = create_run(tmp_path / "run", False, {"backbone": "none", "dim_pre": None},
-                      class_names=names)
+    made = plan_run(tmp_path / "run", False, {}, class_names=names)
+    made.create()
     (made.folder / "predictions").mkdir()
     ids = sorted(labels, reverse=True)  # another order than the store's
     save_predictions(made.folder / "predictions" / "test.npz", ids, names,

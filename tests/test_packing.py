@@ -250,8 +250,11 @@ def test_finished_store_is_kept_and_another_refused(kaggle, tmp_path, capsys):
     assert "packed already" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="--overwrite"):
         pack(*arguments, "--size=20")
+    capsys.readouterr()
     pack(*arguments, "--size=20", "--overwrite")
     assert open_store(tmp_path / "store").info["image"]["size"] == 20
+    pack(*arguments, "--size=20", "--overwrite")  # what is the same is kept even so
+    assert "packed already" in capsys.readouterr().out
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(SystemExit, match="no packed store"):

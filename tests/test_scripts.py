@@ -48,6 +48,11 @@ def test_training_then_inference(places):
     assert min(page.shape[:2]) >= 1000 and ((page == (40, 40, 220)).all(2)).any()  # errors in red
 
 
+def test_a_recipe_without_its_data_is_refused():
+    done = script("run_training.sh", RECIPE="recipes/omniglot/classify.args")
+    assert done.returncode == 1 and "give DATA_DIR=FOLDER" in done.stderr
+
+
 def test_a_second_packing_is_not_done_again(places):
     done = script("run_training.sh", *FAST, "--job=val", **places)
     assert done.returncode == 0 and "packed already" in done.stdout
