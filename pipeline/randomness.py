@@ -26,7 +26,8 @@ def uniform(seed, purpose, shape, low=0.0, high=1.0):
 def beta(seed, purpose, shape, concentration):
     """float32 of `shape`, Beta(concentration, concentration). Not compilable by XLA (gamma).
 
-    Drawn in float64: with the 0.2 of mixup both gammas underflow in float32, and give NaN.
+    Drawn in float64: at small concentrations both gammas end at float32's smallest number, and
+    their share would be 1/2.
     """
     gammas = tf.random.stateless_gamma([2, *shape], key(seed, purpose), concentration,
                                        dtype=tf.float64)

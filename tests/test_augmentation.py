@@ -110,7 +110,7 @@ def test_draws_are_the_same_compiled_and_differ_by_step_and_purpose():
     assert all((draws[0] != other.numpy()).all() for other in others)
 
 
-@pytest.mark.parametrize("concentration", [0.2, 1.0])
+@pytest.mark.parametrize("concentration", [0.01, 0.2, 1.0])
 def test_beta_distribution(concentration):
     draws = beta(SEED, "x", [20000], concentration).numpy()
     assert np.isfinite(draws).all()
