@@ -13,10 +13,12 @@ import platform
 import shutil
 from importlib.metadata import version
 
+import tensorflow as tf
+
 from records.files import write_json
 
 FORMAT_VERSION = 1
-PACKAGES = ("tensorflow", "tf_keras", "numpy", "opencv-python-headless",
+PACKAGES = ("tf_keras", "numpy", "opencv-python-headless",
             "keras-cv-attention-models", "efficientnet", "image-classifiers")
 RUNS = pathlib.Path("runs")
 
@@ -70,7 +72,7 @@ def plan_run(folder, overwrite, options, **info):
         format_version=FORMAT_VERSION, finished=False,
         created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         options={k: str(v) if isinstance(v, pathlib.Path) else v for k, v in options.items()},
-        versions={"python": platform.python_version()} |
+        versions={"python": platform.python_version(), "tensorflow": tf.__version__} |
                  {package: version(package) for package in PACKAGES},
         **info))
 
