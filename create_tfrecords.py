@@ -6,6 +6,7 @@
   python create_tfrecords.py --format=csv --data_dir=images --csv=labels.csv --out_dir=data/mine
 """
 import os
+import re
 import sys
 
 from arguments import Parser, number, on_off, output_name, path
@@ -91,6 +92,10 @@ def parse(argv=None):
             setattr(options, name, value)
     if options.group_regex and options.format != "folder":
         parser.error("--group_regex goes with --format=folder")
+    try:
+        re.compile(options.group_regex or "")
+    except re.error as error:
+        parser.error(f"--group_regex {options.group_regex!r} is no regular expression: {error}")
     options.val_splits = {}
     for text in options.val_split:
         name, _, groups = text.partition("=")

@@ -45,10 +45,14 @@ class Run:
 
     def create(self):
         """Makes the folder, in the place of an older run if there is one."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
-        self.update()
+        try:
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
+            self.update()
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be written ({error.strerror}): give another "
+                           "--run_dir") from error
 
     def update(self, **values):
         self.info |= values

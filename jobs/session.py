@@ -59,6 +59,7 @@ class Session:
     @functools.cached_property
     def source(self):
         """(images of every row in use, position of each row of the store in them)."""
+        self.strategy  # devices are settled before TensorFlow first uses one
         used = np.unique(np.concatenate(self.rows))
         position = np.full(len(self.store.manifest), -1)
         position[used] = np.arange(len(used))

@@ -62,8 +62,13 @@ def pack(images, problems, options):
     stays in OUT.partial for the next call.
     """
     out, partial = options.out_dir, options.out_dir.with_name(options.out_dir.name + ".partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with open(out.with_name(f".{out.name}.lock"), "w") as lock:
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(out.with_name(f".{out.name}.lock"), "w")
+    except OSError as error:
+        raise PackingError(f"{out} cannot be written ({error.strerror}): give another --out_dir"
+                           ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

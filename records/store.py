@@ -54,14 +54,21 @@ def open_store(folder):
     if not tf.io.gfile.exists(join("dataset.json")):
         raise StoreError(f"no packed store at {folder} (dataset.json is absent): pack one with "
                          "create_tfrecords.py, or correct --data_tfrec_dir")
-    with tf.io.gfile.GFile(join("dataset.json")) as file:
-        info = json.loads(file.read())
+    remedy = "copy the store again, or repack it with create_tfrecords.py --overwrite"
+    try:
+        with tf.io.gfile.GFile(join("dataset.json")) as file:
+            info = json.loads(file.read())
+    except ValueError as error:
+        raise StoreError(f"{join('dataset.json')} is damaged ({error}): {remedy}") from error
     if info.get("format_version") != FORMAT_VERSION:
         raise StoreError(f"{join('dataset.json')} is of format {info.get('format_version')}, this "
                          f"program reads {FORMAT_VERSION}: repack with create_tfrecords.py")
-    with tf.io.gfile.GFile(join("manifest.csv")) as file:
-        manifest = read_manifest(file.read())
-    remedy = "copy the store again, or repack it with create_tfrecords.py --overwrite"
+    try:
+        with tf.io.gfile.GFile(join("manifest.csv")) as file:
+            manifest = read_manifest(file.read())
+    except (tf.errors.OpError, ValueError) as error:  # ParserError is a ValueError
+        raise StoreError(f"{join('manifest.csv')} is missing or damaged ({error}): {remedy}"
+                         ) from error
     for shard in info["shards"]:
         path = join(shard["file"])
         if not tf.io.gfile.exists(path):

@@ -84,6 +84,9 @@ def test_taken_absent_and_unfit_runs_are_refused(trained, store, tmp_path, capsy
     assert "no run at" in refused(capsys, *base, f"--run_dir={tmp_path / 'x'}", "--job=val")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(capsys, *base, "--job=train",
+                                          f"--run_dir={tmp_path / 'file' / 'run'}")
     assert "is no run" in refused(capsys, *base, f"--run_dir={tmp_path / 'mine'}", "--job=train",
                                   "--overwrite")
     assert (tmp_path / "mine" / "notes.txt").exists()
@@ -193,6 +196,9 @@ def test_two_replicas_train_and_validate_alike(store, tmp_path):
                       f"--run_dir={tmp_path / 'run'}", "--cpu_replicas=2")
     assert done.returncode == 0, done.stderr[-2000:]
     accuracy = json.loads((tmp_path / "run" / "run.json").read_text())["validation"]["accuracy"]
+    alone = run_module("run.py", f"--data_tfrec_dir={store}", "--split=last", "--job=val",
+                       f"--run_dir={tmp_path / 'run'}", "--cpu_replicas=2")
+    assert "device: CPU as 2" in alone.stdout and alone.returncode == 0, alone.stderr[-2000:]
     run.main([f"--data_tfrec_dir={store}", "--split=last", f"--run_dir={tmp_path / 'run'}",
               "--job=val"])
     again = json.loads((tmp_path / "run" / "run.json").read_text())["validation"]["accuracy"]

@@ -220,6 +220,15 @@ def test_bad_csv_rows(tmp_path, row, says):
              "--out_dir", tmp_path / "store", *FAST)
 
 
+def test_impossible_wishes_end_at_once(kaggle, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="cannot be written.*another --out_dir"):
+        pack("--data_dir", kaggle[0], "--out_dir", tmp_path / "file" / "store", *FAST)
+    with pytest.raises(SystemExit):
+        pack("--format=folder", "--data_dir", kaggle[0], "--out_dir", tmp_path, "--group_regex=(")
+    assert "'(' is no regular expression" in capsys.readouterr().err
+
+
 def test_images_too_large_are_refused_before_decoding(kaggle, tmp_path):
     with pytest.raises(SystemExit, match="more than the 0.02 megapixels"):
         pack("--data_dir", kaggle[0], "--out_dir", tmp_path / "store", *FAST,
@@ -300,7 +309,8 @@ def test_interrupted_packing_of_other_data_starts_anew(kaggle, tmp_path, capsys)
 
 @pytest.mark.parametrize("damage, says", [
     ("cut", "was cut or changed"), ("gone", "is missing"), ("manifest", "rows of shard"),
-    ("double", "occurs twice"), ("json", "no packed store")])
+    ("double", "occurs twice"), ("json", "no packed store"), ("half json", "is damaged"),
+    ("half manifest", "missing or damaged")])
 def test_damaged_stores_are_refused(kaggle, tmp_path, damage, says):
     pack("--data_dir", kaggle[0], "--out_dir", tmp_path / "store", *FAST)
     store = open_store(tmp_path / "store")
@@ -317,6 +327,10 @@ def test_damaged_stores_are_refused(kaggle, tmp_path, damage, says):
         manifest.write_text("".join(lines[:-1]))
     elif damage == "double":
         manifest.write_text("".join(lines[:-1] + [lines[1]]))
+    elif damage == "half manifest":
+        manifest.write_text("".join(lines[:3]) + 'x,"y')
+    elif damage == "half json":
+        os.truncate(tmp_path / "store" / "dataset.json", 100)
     else:
         (tmp_path / "store" / "dataset.json").unlink()
     with pytest.raises(StoreError, match=says):
