@@ -16,7 +16,10 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=HelpFormatter, **arguments)
 
     def convert_arg_line_to_args(self, line):
-        return shlex.split(line, comments=True)
+        try:
+            return shlex.split(line, comments=True)
+        except ValueError as error:
+            self.error(f"recipe line {line!r}: {error}")
 
     def parse_args(self, args=None, namespace=None):
         values, unknown = self.parse_known_args(args, namespace)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Packs images and annotations into TFRecord shards with a manifest, once, for every split.
 
-  python create_tfrecords.py @recipes/kuzushiji/pack_rgb124.args --data_dir=kaggle --out_dir=store
+  python create_tfrecords.py @recipes/kuzushiji/pack_gray124.args --data_dir=kaggle --out_dir=store
   python create_tfrecords.py --format=folder --data_dir=photos.zip --out_dir=data/photos --size=128
   python create_tfrecords.py --format=csv --data_dir=images --csv=labels.csv --out_dir=data/mine
 """
@@ -92,6 +92,8 @@ def parse(argv=None):
             setattr(options, name, value)
     if options.group_regex and options.format != "folder":
         parser.error("--group_regex goes with --format=folder")
+    if not options.out_dir.name:
+        parser.error(f"--out_dir={options.out_dir}: give the name of a folder to be made")
     try:
         re.compile(options.group_regex or "")
     except re.error as error:
@@ -118,13 +120,14 @@ def main(argv=None):
     describe = {k: str(v) if hasattr(v, "parts") else v for k, v in vars(options).items()}
     crops = CropOptions(**{field: getattr(options, field)
                            for field in CropOptions.__dataclass_fields__})
+    labelled = options.source == "train"
     try:
         if options.format == "kuzushiji":
             images, problems = read_kuzushiji(options.csv, options.image_dir)
         elif options.format == "folder":
-            images, problems = read_folder(options.data_dir, options.group_regex)
+            images, problems = read_folder(options.data_dir, options.group_regex, labelled)
         else:
-            images, problems = read_table(options.csv, options.data_dir)
+            images, problems = read_table(options.csv, options.data_dir, labelled)
         keras2.import_tensorflow_quietly()
         pack(images, problems, PackingOptions(
             crops=crops, describe=describe,
@@ -132,6 +135,8 @@ def main(argv=None):
                if field not in ("crops", "describe")}))
     except (AnnotationError, PackingError) as error:
         sys.exit(f"create_tfrecords.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("create_tfrecords.py: interrupted; the same call goes on where it was")
 
 
 if __name__ == "__main__":

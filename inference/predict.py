@@ -38,7 +38,7 @@ class Predictor:
         """
         results, seen = None, np.zeros(n_records, np.int64)
         with tqdm(total=n_records, desc=description, unit=" records", disable=not description,
-                  delay=2) as progress:
+                  delay=2, leave=False) as progress:
             for index, images in self.strategy.experimental_distribute_dataset(batches):
                 index, values = self.step(index, images)
                 index = self._parts(index)

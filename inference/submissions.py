@@ -72,7 +72,7 @@ def read_submission(path):
                     raise SubmissionError(f"{where}: the page stands there already")
                 pages[row["image_id"]] = (fields[::3],
                                           np.array(numbers, np.int64).reshape(-1, 2))
-    except OSError as error:
-        raise SubmissionError(f"{path} cannot be read: {error.strerror}; --job=submit writes it"
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SubmissionError(f"{path} cannot be read: {error}; --job=submit writes it"
                               ) from error
     return pages

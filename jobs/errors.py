@@ -27,6 +27,8 @@ def user_errors(program):
         yield
     except EXPECTED + (OptionError,) as error:
         sys.exit(f"{program}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{program}: interrupted; what was finished is kept (checkpoints of whole epochs)")
     except tf.errors.ResourceExhaustedError as error:
         sys.exit(f"{program}: the device ran out of memory: choose a smaller --batch_size or --dim "
                  f"({error.message[:200]})")

@@ -111,8 +111,9 @@ def parse(argv=None):
                        help="on/off: weight decay on them too, as PyTorch does by default")
     train.add_argument("--schedule", choices=["constant", "multistep", "cosine", "linear"],
                        default="cosine", help="of the learning rate, after the warm-up")
-    train.add_argument("--warmup_epochs", type=number(float, 0), default=1,
-                       help="of linear warm-up, per step; epochs")
+    train.add_argument("--warmup_epochs", type=number(float, 0),
+                       help="of linear warm-up, per step; epochs (default: 1, or a tenth of "
+                            "--n_epochs if that is less)")
     train.add_argument("--milestones_epochs", type=values(float), default=[], metavar="E,...",
                        help="multistep: epochs at which the learning rate is multiplied")
     train.add_argument("--lr_factor", type=number(float, above=0), default=0.1,
@@ -207,8 +208,6 @@ def _range(text):
 
 def _check(parser, options):
     """Refuses what does not go together, before anything slow starts."""
-    if isinstance(options.job, str):
-        options.job = _jobs(options.job)
     if not options.data_tfrec_dir and set(options.job) & {"train", "val", "test", "submit"}:
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
@@ -226,6 +225,21 @@ def _check(parser, options):
         parser.error(f"--monitor={options.monitor} needs --split or --val_fold")
     if options.schedule == "multistep" and not options.milestones_epochs:
         parser.error("--schedule=multistep needs --milestones_epochs, such as 20,40,60")
+    if options.warmup_epochs is None:
+        options.warmup_epochs = min(1, options.n_epochs / 10)
+    decays = options.schedule in ("cosine", "linear")
+    if decays and options.decay_epochs is None and options.warmup_epochs == options.n_epochs:
+        parser.error(f"--warmup_epochs={options.warmup_epochs:g} leaves nothing of "
+                     f"--n_epochs={options.n_epochs} to --schedule={options.schedule}")
+    if decays and options.min_lr > options.lr:
+        parser.error(f"--min_lr={options.min_lr:g} is more than --lr={options.lr:g}")
+    if (options.decay_epochs or 0) > options.n_epochs:
+        parser.error(f"--decay_epochs={options.decay_epochs:g} is more than --n_epochs="
+                     f"{options.n_epochs}")
+    if options.milestones_epochs != sorted(set(options.milestones_epochs)):
+        parser.error("--milestones_epochs must rise, such as 20,40,60")
+    if not all(0 < value < math.inf for value in options.std):
+        parser.error("--std must be above 0")
     if options.warmup_epochs > options.n_epochs:
         parser.error(f"--warmup_epochs={options.warmup_epochs:g} is more than "
                      f"--n_epochs={options.n_epochs}")

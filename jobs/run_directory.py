@@ -31,6 +31,7 @@ class RunError(ValueError):
 class Run:
     folder: pathlib.Path
     info: dict
+    may_replace: bool = False  # an older run in the folder
 
     @property
     def class_names(self):
@@ -46,9 +47,11 @@ class Run:
     def create(self):
         """Makes the folder, in the place of an older run if there is one."""
         try:
-            if self.folder.exists():
+            if self.folder.exists() and self.may_replace:
                 shutil.rmtree(self.folder)
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "run.json", "x"):  # one of two that start at once fails here
+                pass
             self.update()
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written ({error.strerror}): give another "
@@ -70,7 +73,7 @@ def plan_run(folder, overwrite, options, **info):
     if (folder / "run.json").exists() and not overwrite:
         raise RunError(f"{folder} holds a run already: pass --overwrite to replace it, or give "
                        "another --run_dir")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "run.json").exists():
+    if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").exists():
         raise RunError(f"{folder} exists and is no run: give another --run_dir")
     return Run(folder, dict(
         format_version=FORMAT_VERSION, finished=False,
@@ -78,7 +81,7 @@ def plan_run(folder, overwrite, options, **info):
         options={k: str(v) if isinstance(v, pathlib.Path) else v for k, v in options.items()},
         versions={"python": platform.python_version(), "tensorflow": tf.__version__} |
                  {package: version(package) for package in PACKAGES},
-        **info))
+        **info), overwrite)
 
 
 def open_run(folder, pack=None):
@@ -89,7 +92,11 @@ def open_run(folder, pack=None):
     if folder is None:
         found = []
         for path in RUNS.glob("*/run.json"):
-            info = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                info = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                print(f"passing over {path}, which is damaged")
+                continue
             if info.get("finished") and (pack is None or info["options"]["pack"] == str(pack)):
                 found.append((info["created"], path.parent))
         if not found:
@@ -102,7 +109,9 @@ def open_run(folder, pack=None):
     except FileNotFoundError:
         raise RunError(f"no run at {folder} (run.json is absent): correct --run_dir, or train one "
                        "with --job=train") from None
-    except json.JSONDecodeError as error:
+        if info.get("format_version") == FORMAT_VERSION:
+            info["class_names"], info["input"], info["network"], info["dataset"], info["options"]
+    except (ValueError, KeyError, AttributeError, NotADirectoryError) as error:
         raise RunError(f"{folder}/run.json is damaged ({error})") from error
     if info.get("format_version") != FORMAT_VERSION:
         raise RunError(f"{folder} is of format {info.get('format_version')}, this program reads "

@@ -60,7 +60,8 @@ class Session:
     def source(self):
         """(images of every row in use, position of each row of the store in them)."""
         self.strategy  # devices are settled before TensorFlow first uses one
-        used = np.unique(np.concatenate(self.rows))
+        train_rows, val_rows = self.rows
+        used = np.union1d(train_rows, val_rows) if "train" in self.options.job else val_rows
         position = np.full(len(self.store.manifest), -1)
         position[used] = np.arange(len(used))
         channels = self.run.info["input"]["channels"]
@@ -103,8 +104,8 @@ class Session:
             if len(value) not in (1, channels):
                 raise OptionError(f"--{name} has {len(value)} numbers; give 1 or {channels}")
         if min(std) <= 0:
-            raise OptionError("the standard deviation of the store is 0 (--std): every record "
-                              "looks the same; give --std, or repack")
+            raise OptionError("the standard deviation of the store is 0: every record looks the "
+                              "same; give --std, or repack")
         return {"size": o.dim or image["size"], "channels": channels, "mean": list(mean),
                 "std": list(std)}
 

@@ -71,7 +71,10 @@ def _draw(session, labels, boxes, points):
     rows = np.flatnonzero((manifest["image_id"] == page).to_numpy())
     right = None
     if session.options.truth_csv:
-        true_labels, true_boxes = read_truth(session.options.truth_csv)[page]
+        truth = read_truth(session.options.truth_csv)
+        if page not in truth:
+            raise OptionError(f"{session.options.truth_csv} lacks page {page!r}")
+        true_labels, true_boxes = truth[page]
         matches = match_page(true_labels, true_boxes, labels[rows].tolist(), points[rows])
         right = np.isin(np.arange(len(rows)), matches)
     out = session.run.folder / f"page_{page}.png"

@@ -23,7 +23,7 @@ def validation(session):
         return Predictor(model, session.strategy, on_device(labels))
 
     def figures(model):
-        results = predictor(model)(batches, len(rows))
+        results = predictor(model)(batches, len(rows), "validating")
         return accuracy_figures(labels[counted], results["predicted"][counted],
                                 results["loss"][counted], shared[counted])
     return figures
@@ -31,6 +31,7 @@ def validation(session):
 
 def run(session):
     session.check_packing()
+    _check_split(session)
     if session.run.class_names != session.store.class_names:
         ours, theirs = set(session.run.class_names), set(session.store.class_names)
         raise OptionError(
@@ -44,7 +45,8 @@ def run(session):
     shared = figures.get("accuracy_not_shared")
     print(f"validated: {session.run.folder}, accuracy {figures['accuracy']:.4f} on "
           f"{len(session.rows[1])} records" +
-          (f", {shared:.4f} without those that validate by the rare-class rule" if shared else "") +
+          ("" if shared is None else
+           f", {shared:.4f} without those that validate by the rare-class rule") +
           f"; mean over classes {figures['balanced_accuracy']:.4f}; "
           f"next: {_next(session)}")
 
@@ -52,4 +54,14 @@ def run(session):
 def _next(session):
     if session.store.manifest["x"].isna().any():  # whole images, not boxes of pages
         return f"python run.py --job=test --run_dir={session.run.folder} --data_tfrec_dir=STORE"
-    return f"RUN_DIR={session.run.folder} bash run_inference.sh"
+    return f"RUN_DIR={session.run.folder} bash run_inference.sh, with the RECIPE and data of this run"
+
+
+def _check_split(session):
+    """On the run's own store, what it trained on must not validate it."""
+    run, options = session.run, session.options
+    own = run.info["dataset"]["manifest_sha256"] == session.store.info["manifest_sha256"]
+    trained = run.info["options"]["split"], run.info["options"]["val_fold"]
+    if own and trained != (options.split, options.val_fold):
+        raise OptionError(f"{run.folder} was trained with --split={trained[0]} --val_fold="
+                          f"{trained[1]}: another validation would hold what it was trained on")

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -70,7 +71,8 @@ class SourceImage:
             if size > MAX_FILE_BYTES:
                 raise BadImage(f"{size} bytes, more than the {MAX_FILE_BYTES} allowed")
             return archive.read(self.member)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, RuntimeError, NotImplementedError, zlib.error,
+                zipfile.BadZipFile) as error:  # RuntimeError: encrypted
             raise BadImage(f"cannot be read ({error})") from error
 
 
@@ -146,18 +148,19 @@ def read_kuzushiji(csv_path, image_dir):
         except ValueError as error:
             bad(f"page {image_id}: {error}")
             continue
-        keep = (boxes[:, 2:] > 0).all(axis=1)
-        for index in np.flatnonzero(~keep):
-            bad(f"page {image_id}: box {index} has no size ({labels[index]} "
-                f"{' '.join(map(str, boxes[index]))})")
-        images.append(SourceImage(image_id, str(path), None, image_id.split("_")[0],
-                                  [l for l, k in zip(labels, keep) if k], boxes[keep], -1,
-                                  str(csv_path), row_number))
+        images.append(SourceImage(image_id, str(path), None, image_id.split("_")[0], labels, boxes,
+                                  -1, str(csv_path), row_number))
     return images, problems
 
 
 def _folder_files(data_dir):
     """(zip member or None, path relative to the root in POSIX form), sorted, of a folder or zip."""
+    return [(member, name) for member, name in _all_files(data_dir)
+            if not any(part == "__MACOSX" or part.startswith(".") and part != ".."
+                       for part in pathlib.PurePosixPath(name).parts)]  # not a user's own files
+
+
+def _all_files(data_dir):
     root = pathlib.Path(data_dir)
     if root.is_file():
         try:
@@ -169,14 +172,16 @@ def _folder_files(data_dir):
     if not root.is_dir():
         raise AnnotationError(f"no folder or zip file at {root}")
     return sorted((None, pathlib.Path(folder, name).relative_to(root).as_posix())
-                  for folder, _, names in os.walk(root) for name in names)
+                  for folder, _, names in os.walk(root) for name in names
+                  if pathlib.Path(folder, name).is_file())
 
 
-def read_folder(data_dir, group_regex=None):
+def read_folder(data_dir, group_regex=None, labelled=True):
     """A folder per class, nested or not, or a zip of them; the class is the folder's path.
 
     Leading folders that all images share are left out of class names and ids. `group_regex`: its
-    first group, searched in the id, is the image's group (a drawer, a camera).
+    first group, searched in the id, is the image's group (a drawer, a camera). labelled: False
+    allows images in no class folder.
     """
     files = [(member, name) for member, name in _folder_files(data_dir)
              if pathlib.PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
@@ -188,18 +193,22 @@ def read_folder(data_dir, group_regex=None):
     files = [file for file in files if file[1] not in leading_out]
     parents = {pathlib.PurePosixPath(name).parent for _, name in files}
     shared = os.path.commonpath(parents) if len(parents) > 1 else ""
-    images = []
+    images, seen = [], set()
     for member, name in files:
         identity = pathlib.PurePosixPath(name)
         if shared not in ("", "."):
             identity = identity.relative_to(shared)
         label, group = str(identity.parent), ""
-        if label == ".":
+        if str(identity) in seen:
+            problems.append(Problem(name, None, "stands there twice"))
+            continue
+        seen.add(str(identity))
+        if label == "." and labelled:
             problems.append(Problem(name, None, "lies in no class folder"))
             continue
         if group_regex:
             match = re.search(group_regex, str(identity))
-            if not match or not match.groups():
+            if not match or not match.groups() or match.group(1) is None:
                 problems.append(Problem(name, None, f"--group_regex {group_regex!r} finds no group "
                                                     f"in {str(identity)!r}"))
                 continue
@@ -210,19 +219,27 @@ def read_folder(data_dir, group_regex=None):
     return images, problems
 
 
-def read_table(csv_path, data_dir):
-    """`path,label[,id][,group][,fold]`; paths relative to `data_dir` and inside it; id = path."""
+def read_table(csv_path, data_dir, labelled=True):
+    """`path,label[,id][,group][,fold]`; paths relative to `data_dir` and inside it; id = path.
+
+    labelled: False makes the label optional.
+    """
     images, problems, seen = [], [], {}
     root = pathlib.Path(data_dir).resolve()
-    for row_number, row in _rows(csv_path, ["path", "label"]):
+    for row_number, row in _rows(csv_path, ["path", "label"] if labelled else ["path"]):
         bad = lambda what: problems.append(Problem(str(csv_path), row_number, what))
-        path = (root / (row["path"] or "")).resolve()
         image_id = row.get("id") or row["path"]
+        try:
+            path = (root / (row["path"] or "")).resolve()
+            path.is_file()
+        except (OSError, ValueError) as error:  # too long, or a NUL in it
+            bad(f"{row['path'][:100]!r} cannot be a path ({error})")
+            continue
         if not path.is_relative_to(root):
             bad(f"{row['path']!r} lies outside {data_dir}")
         elif not path.is_file():
             bad(f"no image {path}")
-        elif not row["label"]:
+        elif labelled and not row["label"]:
             bad(f"{row['path']!r} has no label")
         elif image_id in seen:
             bad(f"id {image_id!r} stands in row {seen[image_id]} already")
@@ -231,7 +248,7 @@ def read_table(csv_path, data_dir):
         else:
             seen[image_id] = row_number
             images.append(SourceImage(image_id, str(path), None, row.get("group") or "",
-                                      [row["label"]], None, int(row.get("fold") or -1),
+                                      [row.get("label") or ""], None, int(row.get("fold") or -1),
                                       str(csv_path), row_number))
     return images, problems
 
@@ -249,13 +266,16 @@ def check_image(image, max_megapixels, decode):
         return [Problem(image.file, image.row, f"{image.image_id}: {error}")]
     if image.boxes is None:
         return []
-    inside = ((image.boxes[:, :2] >= 0).all(axis=1) &
-              (image.boxes[:, :2] + image.boxes[:, 2:] <= [image.width, image.height]).all(axis=1))
-    problems = [Problem(image.file, image.row,
-                        f"page {image.image_id}: box {index} ({image.labels[index]} "
-                        f"{' '.join(map(str, image.boxes[index]))}) is not inside the page of "
-                        f"{image.width} x {image.height} px")
-                for index in np.flatnonzero(~inside)]
-    image.labels = [label for label, keep in zip(image.labels, inside) if keep]
-    image.boxes = image.boxes[inside]
+    corner, size = image.boxes[:, :2], image.boxes[:, 2:]
+    sized = (size > 0).all(axis=1)
+    inside = ((corner >= 0) & (corner + size <= [image.width, image.height])).all(axis=1)
+    problems = []
+    for index in np.flatnonzero(~(sized & inside)):
+        fault = (f"is not inside the page of {image.width} x {image.height} px" if sized[index]
+                 else "has no size")
+        problems.append(Problem(image.file, image.row, (
+            f"page {image.image_id}: box {index} ({image.labels[index]} "
+            f"{' '.join(map(str, image.boxes[index]))}) {fault}")))
+    image.labels = [label for label, keep in zip(image.labels, sized & inside) if keep]
+    image.boxes = image.boxes[sized & inside]
     return problems

@@ -1,5 +1,6 @@
 """Reading image files that are not trusted: the size is checked before anything is decoded."""
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -25,8 +26,9 @@ def open_image(source, max_megapixels=MAX_MEGAPIXELS):
         width, height = image.size
         turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
-            SyntaxError) as error:
-        raise BadImage(f"not a readable image ({str(error).splitlines()[0][:120]})") from error
+            SyntaxError, TypeError, struct.error) as error:  # the last two: from odd EXIF
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadImage(f"not a readable image ({reason[:120]})") from error
     if width * height > max_megapixels * 1e6:
         raise BadImage(f"{width} x {height} pixels, more than the {max_megapixels} megapixels "
                        "allowed (raise --max_megapixels if that is right)")
@@ -41,11 +43,19 @@ def decode_image(data, max_megapixels=MAX_MEGAPIXELS):
     image, _, _ = open_image(data, max_megapixels)
     try:
         image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip at 255
+        if image.mode.startswith("I;16"):  # which Pillow would clip at 255
             gray = (np.asarray(image) >> 8).astype(np.uint8)
             return np.repeat(gray[:, :, None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise BadImage("its pixels are of 32 bits, whose range is not known: save it with 8")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
-    except (OSError, ValueError, SyntaxError) as error:
+    except BadImage:
+        raise
+    except (OSError, ValueError, SyntaxError, TypeError, struct.error) as error:
         raise BadImage(f"the image cannot be decoded ({error})") from error
 
 
@@ -56,8 +66,12 @@ def resize(image, size, fit="stretch"):
     the image's border, "crop" keeps it and cuts the middle.
     """
     height, width, channels = image.shape
-    if fit != "stretch" and height != width:
-        scale = size / (max if fit == "pad" else min)(height, width)
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        image, height, width = image[top:top + side, left:left + side], side, side
+    if fit == "pad" and height != width:
+        scale = size / max(height, width)
         height, width = (max(1, round(height * scale)), max(1, round(width * scale)))
     else:
         height = width = size
@@ -71,8 +85,7 @@ def resize(image, size, fit="stretch"):
         top, left = (size - height) // 2, (size - width) // 2
         canvas[top:top + height, left:left + width] = resized
         return canvas
-    top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
-    return resized[top:top + size, left:left + size]
+    return resized
 
 
 def encode_image(image, encoding, jpeg_quality=95):

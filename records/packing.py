@@ -74,21 +74,23 @@ def pack(images, problems, options):
         except OSError as error:
             raise PackingError(f"another process is packing {out} right now") from error
         started = time.monotonic()
-        fingerprint = _fingerprint(images, options)
+        fingerprint = _fingerprint(images, problems, options)
         finished = _finished(out, fingerprint, options)
         if finished:
             print(f"packed already: {summary(finished, out)}")
             return finished
+        announced = images
         images, problems = _check(images, list(problems), options)
         table = _table(images, options)  # before the long part, for its errors
         indices = _cut(images, partial, fingerprint, options)
         problems += [problem for index in indices for problem in index["problems"]]
         _report(problems, options, partial)
-        info = _write(images, table, indices, problems, partial, fingerprint, options)
+        info = _write(announced, table, indices, problems, partial, fingerprint, options)
+        old = out.with_name(f".{out.name}.old")
         if out.exists():
-            shutil.rmtree(out)
+            os.rename(out, old)
         os.rename(partial, out)
-        pathlib.Path(lock.name).unlink()
+        shutil.rmtree(old, ignore_errors=True)
     print(f"packed: {summary(info, out)} in {time.monotonic() - started:.0f} s")
     return info
 
@@ -101,12 +103,13 @@ def summary(info, out):
             f"{sum(s['bytes'] for s in info['shards']) / 1e6:.1f} MB -> {out}")
 
 
-def _fingerprint(images, options):
+def _fingerprint(images, problems, options):
     """A digest of all that decides the store's contents: annotations, files, options."""
     digest = hashlib.sha256()
     what = {k: v for k, v in dataclasses.asdict(options).items()
             if k not in ("out_dir", "workers", "skip_bad", "overwrite", "describe")}
-    digest.update(json.dumps([FORMAT_VERSION, what], sort_keys=True).encode())
+    digest.update(json.dumps([FORMAT_VERSION, what, list(map(str, problems))],
+                             sort_keys=True).encode())
     stats = {path: os.stat(path) for path in {image.path for image in images}}
     for image in images:
         stat = stats[image.path]
@@ -119,17 +122,26 @@ def _fingerprint(images, options):
 
 def _finished(out, fingerprint, options):
     """dataset.json of a store that is there and the same; None to pack; PackingError if another."""
-    if not out.exists():
+    if not out.exists() or out.is_dir() and not any(out.iterdir()):
         return None
     try:
         info = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        if any(out.iterdir()):
-            raise PackingError(f"{out} exists and is no packed store: choose another --out_dir, or "
-                               "remove it") from None
-        return None
-    if info.get("fingerprint") == fingerprint:
+        same = info["fingerprint"] == fingerprint
+        files = [("manifest.csv", None), ("images.csv", None),
+                 *((shard["file"], shard["bytes"]) for shard in info["shards"])]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PackingError(f"{out} exists and is no packed store: choose another --out_dir, or "
+                           "remove it") from None
+    lost = [name for name, size in files if not (out / name).is_file() or
+            size not in (None, (out / name).stat().st_size)]
+    if same and not lost:
+        if info["skipped"] and not options.skip_bad:
+            raise PackingError(f"{out} was packed without {len(info['skipped'])} bad rows (the "
+                               f"first: {info['skipped'][0]}): correct them, or pass --skip_bad")
         return info
+    if same:
+        print(f"packing again: {out} has lost {', '.join(lost[:3])}")
+        return None
     if options.overwrite:
         return None
     raise PackingError(f"{out} holds a store packed from other data or with other options: "
@@ -174,7 +186,7 @@ def _report(problems, options, partial):
         return
     shown = "\n".join(f"  {p}" for p in problems[:SHOWN_PROBLEMS])
     more = f"\n  ... and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-    kept = f"\nThe sound part is kept in {partial} for the next call." if partial else ""
+    kept = f"\nThe sound part is kept in {partial} for a call with --skip_bad." if partial else ""
     raise PackingError(f"{len(problems)} bad row{'s' if len(problems) > 1 else ''}:\n{shown}{more}\n"
                        f"Nothing was packed. Correct them, or pass --skip_bad to leave them out.{kept}")
 
@@ -186,6 +198,9 @@ def _cut(images, partial, fingerprint, options):
         if marker.is_file() and marker.read_text() == fingerprint:
             done = len(list(spool.glob("*.json")))
             print(f"continuing the packing that was interrupted: {done} chunks are done")
+        elif any(partial.iterdir()) and not marker.is_file():
+            raise PackingError(f"{partial} is in the way and not of a packing: remove it, or choose "
+                               "another --out_dir")
         else:
             print(f"starting anew: {partial} is of other data, options or annotations")
             shutil.rmtree(partial)
@@ -204,6 +219,10 @@ def _cut(images, partial, fingerprint, options):
                 try:
                     for future in concurrent.futures.as_completed(running):
                         progress.update(future.result())
+                except concurrent.futures.process.BrokenProcessPool as error:
+                    raise PackingError("a worker process was killed, probably for want of memory: "
+                                       "run again, with fewer --workers; it goes on where it was"
+                                       ) from error
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
@@ -249,6 +268,8 @@ def _write(images, table, indices, problems, partial, fingerprint, options):
     places = _places(indices)
     table = table[table["id"].isin(places.index)].reset_index(drop=True)
     sources = places.loc[table["id"]].reset_index(drop=True)
+    if not len(table):
+        raise PackingError("nothing to pack: no image can be decoded")
     counts = table["label"].value_counts().sort_index()
     if options.source == "test":  # what is to be recognised must not be in the records
         counts, table["label"] = counts[:0], ""
@@ -258,7 +279,9 @@ def _write(images, table, indices, problems, partial, fingerprint, options):
     manifest = write_shards(partial, options.name, table, sources, options.shard_mb * 1e6,
                             options.seed)
     write_text(partial / "manifest.csv", manifest.to_csv(index=False))
-    pages = pd.DataFrame([(i.image_id, i.width, i.height, len(i.labels), i.group) for i in images],
+    packed = table["image_id"].value_counts()
+    pages = pd.DataFrame([(i.image_id, i.width, i.height, packed.get(i.image_id, 0), i.group)
+                          for i in images],
                          columns=["image_id", "width", "height", "records", "group"])
     write_text(partial / "images.csv", pages.to_csv(index=False))
     pixels = sum(index["pixels"] for index in indices)

@@ -68,6 +68,9 @@ def assign_folds(labels, groups, n_folds, seed, by_group=False):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # classes with fewer records than folds
         parts = kind(n_folds, shuffle=True, random_state=seed).split(labels, labels, groups)
-        for fold, (_, rows) in enumerate(parts):
-            folds[rows] = fold
+        try:
+            for fold, (_, rows) in enumerate(parts):
+                folds[rows] = fold
+        except ValueError as error:
+            raise ValueError(f"--n_folds {n_folds}: {error}") from error
     return folds

@@ -1,5 +1,6 @@
 """Reading a packed store: dataset.json, manifest.csv, shards; nothing half-written gets through."""
 import dataclasses
+import hashlib
 import io
 import json
 
@@ -58,15 +59,18 @@ def open_store(folder):
     try:
         with tf.io.gfile.GFile(join("dataset.json")) as file:
             info = json.loads(file.read())
-    except ValueError as error:
+        info["shards"], info["manifest_sha256"], info["class_names"], info["image"], info["options"]
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{join('dataset.json')} is damaged ({error}): {remedy}") from error
     if info.get("format_version") != FORMAT_VERSION:
         raise StoreError(f"{join('dataset.json')} is of format {info.get('format_version')}, this "
                          f"program reads {FORMAT_VERSION}: repack with create_tfrecords.py")
     try:
         with tf.io.gfile.GFile(join("manifest.csv")) as file:
-            manifest = read_manifest(file.read())
-    except (tf.errors.OpError, ValueError) as error:  # ParserError is a ValueError
+            text = file.read()
+        manifest = read_manifest(text)
+        manifest["shard"], manifest["id"], manifest["label_id"]
+    except (tf.errors.OpError, ValueError, KeyError) as error:  # ParserError is a ValueError
         raise StoreError(f"{join('manifest.csv')} is missing or damaged ({error}): {remedy}"
                          ) from error
     for shard in info["shards"]:
@@ -86,4 +90,6 @@ def open_store(folder):
     doubles = manifest["id"][manifest["id"].duplicated()]
     if len(doubles):
         raise StoreError(f"{join('manifest.csv')}: id {doubles.iloc[0]!r} occurs twice: {remedy}")
+    if hashlib.sha256(text.encode()).hexdigest() != info["manifest_sha256"]:
+        raise StoreError(f"{join('manifest.csv')} is not the one that was packed: {remedy}")
     return Store(folder, info, manifest)

@@ -104,6 +104,9 @@ def refusal(capsys, *arguments):
     (["--split=None", "--job=train", "--monitor=val_loss"], "needs --split"),
     (["--rrc_scale=0.9"], "'0.9' is not of the form LOW,HIGH"), (["--rrc_scale=0.9,0.5"], "LOW <="),
     (["--warmup_epochs=9", "--n_epochs=3"], "more than --n_epochs=3"),
+    (["--milestones_epochs=9,3"], "must rise"), (["--std=0"], "--std must be above 0"),
+    (["--min_lr=1"], "is more than --lr"), (["--decay_epochs=30"], "--decay_epochs=30 is more"),
+    (["--warmup_epochs=20"], "leaves nothing"),
     (["--mixed_precision=float16"], "it is auto, mixed_float16"),
     (["--xla=on", "--cpu_replicas=2"], "does not work with several")])
 def test_impossible_options_are_refused(capsys, arguments, says):

@@ -9,7 +9,7 @@ import pytest
 import create_tfrecords
 import run
 from inference.predict import load_predictions, save_predictions
-from jobs.run_directory import plan_run
+from jobs.run_directory import RunError, plan_run
 from tests.helpers import make_classes, make_kaggle, run_module
 
 SMALL = ["--backbone=wide_resnet10_2", "--n_epochs=3", "--batch_size=12", "--lr=0.05"]
@@ -21,7 +21,8 @@ def store(tmp_path_factory):
     make_classes(folder / "set", per_class=24)
     create_tfrecords.main(["--format=folder", f"--data_dir={folder / 'set'}", "--size=16",
                            f"--out_dir={folder / 'store'}", "--encoding=png", "--channels=1",
-                           r"--group_regex=_(\d)\.png$", "--val_split=last=3", "--workers=1"])
+                           r"--group_regex=_(\d)\.png$", "--val_split=last=3", "--n_folds=3",
+                           "--workers=1"])
     return folder / "store"
 
 
@@ -58,6 +59,25 @@ def test_val_gives_the_figures_of_the_best_epoch(trained, store, capsys):
     run.main([f"--data_tfrec_dir={store}", "--split=last", f"--run_dir={trained}", "--job=val",
               "--batch_size=5"])
     assert f"accuracy {best['val_accuracy']:.4f} on 18 records" in capsys.readouterr().out
+
+
+def test_another_split_of_the_same_store_is_refused(trained, store, capsys):
+    assert "another validation would hold what it was trained on" in refused(
+        capsys, f"--data_tfrec_dir={store}", "--val_fold=0", f"--run_dir={trained}", "--job=val")
+
+
+def test_a_folder_is_taken_by_one_of_two_runs(tmp_path):
+    first, second = (plan_run(tmp_path / "run", False, {}) for _ in range(2))
+    first.create()
+    with pytest.raises(RunError, match="cannot be written"):
+        second.create()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is False
+
+
+def test_one_epoch_is_enough(store, tmp_path):
+    run.main([*SMALL, "--n_epochs=1", f"--data_tfrec_dir={store}", "--split=last", "--job=train",
+              f"--run_dir={tmp_path / 'run'}"])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"]
 
 
 def test_training_twice_gives_the_same_bits(store, tmp_path):
@@ -203,3 +223,6 @@ def test_two_replicas_train_and_validate_alike(store, tmp_path):
               "--job=val"])
     again = json.loads((tmp_path / "run" / "run.json").read_text())["validation"]["accuracy"]
     assert again == pytest.approx(accuracy, abs=1e-6)
+    best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
+    figures = json.loads((tmp_path / "run" / "run.json").read_text())["validation"]
+    assert figures["loss"] == pytest.approx(best["val_loss"], rel=1e-4)  # BatchNorm of 2 replicas

@@ -147,7 +147,7 @@ def bad_row(folder, which):
         says = ["row 2", "not inside the page"]
     elif which == "zero size":
         rows.loc[1, "labels"] = first + " U+3042 5 5 0 20"
-        says = ["row 3", "a_1", "box 6 has no size"]
+        says = ["row 3", "a_1", "box 6 (U+3042 5 5 0 20) has no size"]
     elif which == "odd fields":
         rows.loc[1, "labels"] = first + " U+3042 5 5"
         says = ["row 3", "33 fields, not a multiple of 5"]
@@ -264,11 +264,81 @@ def test_finished_store_is_kept_and_another_refused(kaggle, tmp_path, capsys):
     assert open_store(tmp_path / "store").info["image"]["size"] == 20
     pack(*arguments, "--size=20", "--overwrite")  # what is the same is kept even so
     assert "packed already" in capsys.readouterr().out
+    capsys.readouterr()
+    os.unlink(open_store(tmp_path / "store").shard_paths()[0])  # the remedy that errors name
+    pack(*arguments, "--size=20", "--overwrite")
+    assert "packing again" in capsys.readouterr().out
+    assert len(read_all(open_store(tmp_path / "store"))) == 24
+    assert {p.name for p in tmp_path.iterdir()} <= {"kaggle", "store", ".store.lock"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
+    (tmp_path / "mine" / "dataset.json").write_text('{"labels": []}')
     with pytest.raises(SystemExit, match="no packed store"):
-        pack(*arguments[:3], tmp_path / "mine", *FAST)
+        pack(*arguments[:3], tmp_path / "mine", *FAST, "--overwrite")
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_rows_gone_bad_are_not_hidden_by_a_finished_store(kaggle, tmp_path):
+    arguments = ["--data_dir", kaggle[0], "--out_dir", tmp_path / "store", *FAST]
+    pack(*arguments)
+    bad_row(kaggle[0], "unknown file")
+    with pytest.raises(SystemExit, match="--overwrite"):
+        pack(*arguments)
+    with pytest.raises(SystemExit, match="1 bad row"):
+        pack(*arguments, "--overwrite")
+    pack(*arguments, "--overwrite", "--skip_bad")
+    with pytest.raises(SystemExit, match="packed without 1 bad rows"):
+        pack(*arguments)
+
+
+def test_nothing_sound_is_an_error(tmp_path):
+    make_classes(tmp_path / "set", classes=1, per_class=3)
+    for path in (tmp_path / "set").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(SystemExit, match="nothing to pack"):
+        pack("--format=folder", "--data_dir", tmp_path / "set", "--out_dir", tmp_path / "store",
+             *FAST, "--skip_bad")
+
+
+def test_unlabelled_images_for_a_test_store(tmp_path):
+    make_classes(tmp_path / "set", classes=2, per_class=3)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (tmp_path / "set").rglob("*.png"):
+        shutil.copy(path, flat)
+    (flat / ".hidden.png").write_bytes(b"junk")
+    pack("--format=folder", "--source=test", "--data_dir", flat, "--out_dir", tmp_path / "f", *FAST)
+    write_csv(tmp_path / "t.csv", ["path"], [[p.name] for p in flat.glob("[0-9]*.png")])
+    pack("--format=csv", "--source=test", "--csv", tmp_path / "t.csv", "--data_dir", flat,
+         "--out_dir", tmp_path / "c", *FAST)
+    for name in "fc":
+        store = open_store(tmp_path / name)
+        assert len(store.manifest) == 6 and store.class_names == []
+
+
+def test_images_of_odd_modes(tmp_path):
+    from PIL import Image
+    from records.images import BadImage, decode_image
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+    def decoded(image, kind="png"):
+        image.save(tmp_path / f"x.{kind}")
+        return decode_image((tmp_path / f"x.{kind}").read_bytes())
+    gray = np.repeat(ramp[:, :, None], 3, 2)
+    assert (decoded(Image.fromarray(ramp)) == gray).all()
+    assert (decoded(Image.fromarray(ramp.astype(np.uint16) * 257)) == gray).all()
+    glyph = np.zeros((16, 16, 4), np.uint8)
+    glyph[4:8, 4:8, 3] = 255  # black on nothing
+    assert decoded(Image.fromarray(glyph)).reshape(16, 16, 3)[[0, 5], [0, 5]].tolist() == \
+        [[255] * 3, [0] * 3]
+    for odd in (ramp.astype(np.int32), ramp.astype(np.float32) / 255):
+        with pytest.raises(BadImage, match="32 bits"):
+            decoded(Image.fromarray(odd), "tif")
+    turned = Image.fromarray(np.repeat(ramp[:4, :, None], 3, 2))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "t.png", exif=exif)
+    assert decode_image((tmp_path / "t.png").read_bytes()).shape == (16, 4, 3)
 
 
 def test_killed_packing_leaves_nothing_finished_and_continues(tmp_path):
@@ -309,7 +379,7 @@ def test_interrupted_packing_of_other_data_starts_anew(kaggle, tmp_path, capsys)
 
 @pytest.mark.parametrize("damage, says", [
     ("cut", "was cut or changed"), ("gone", "is missing"), ("manifest", "rows of shard"),
-    ("double", "occurs twice"), ("json", "no packed store"), ("half json", "is damaged"),
+    ("double", "occurs twice"), ("json", "no packed store"), ("half json", "is damaged"), ("edited", "not the one that"),
     ("half manifest", "missing or damaged")])
 def test_damaged_stores_are_refused(kaggle, tmp_path, damage, says):
     pack("--data_dir", kaggle[0], "--out_dir", tmp_path / "store", *FAST)
@@ -317,7 +387,9 @@ def test_damaged_stores_are_refused(kaggle, tmp_path, damage, says):
     shard = store.shard_paths()[0]
     manifest = tmp_path / "store" / "manifest.csv"
     lines = manifest.read_text().splitlines(keepends=True)
-    if damage == "cut":  # at a record boundary, where TensorFlow notices nothing
+    if damage == "edited":
+        manifest.write_text("".join(lines).replace("U+3042", "U+3044"))
+    elif damage == "cut":  # at a record boundary, where TensorFlow notices nothing
         last = store.manifest.iloc[-1]
         os.truncate(shard, last.offset - 12)
         assert len(list(tf.data.TFRecordDataset(shard))) == 23

@@ -49,6 +49,10 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.n_epochs:
+            if self.model.distribute_strategy.num_replicas_in_sync > 1:
+                # BatchNorm's statistics are each replica's own; a checkpoint holds their mean, so
+                # that is what must be validated.
+                self.model.set_weights(self.model.get_weights())
             logs.update(self.validate(self.model))
 
 
