@@ -88,6 +88,7 @@ def pack(images, problems, options):
         info = _write(announced, table, indices, problems, partial, fingerprint, options)
         old = out.with_name(f".{out.name}.old")
         if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
             os.rename(out, old)
         os.rename(partial, out)
         shutil.rmtree(old, ignore_errors=True)
@@ -198,7 +199,8 @@ def _cut(images, partial, fingerprint, options):
         if marker.is_file() and marker.read_text() == fingerprint:
             done = len(list(spool.glob("*.json")))
             print(f"continuing the packing that was interrupted: {done} chunks are done")
-        elif any(partial.iterdir()) and not marker.is_file():
+        elif any(partial.iterdir()) and not (marker.is_file() or
+                                             (partial / "dataset.json").is_file()):
             raise PackingError(f"{partial} is in the way and not of a packing: remove it, or choose "
                                "another --out_dir")
         else:

@@ -377,6 +377,23 @@ def test_interrupted_packing_of_other_data_starts_anew(kaggle, tmp_path, capsys)
     assert open_store(tmp_path / "store").info["n_records"] == 24
 
 
+def test_leftovers_of_a_kill_while_a_store_is_replaced(kaggle, tmp_path, capsys):
+    arguments = ["--data_dir", kaggle[0], "--out_dir", tmp_path / "store", *FAST]
+    pack(*arguments)
+    os.rename(tmp_path / "store", tmp_path / "store.partial")  # killed before the last renaming
+    (tmp_path / ".store.old").mkdir()
+    (tmp_path / ".store.old" / "x").write_text("")
+    pack(*arguments)
+    pack(*arguments, "--size=20", "--overwrite")
+    assert open_store(tmp_path / "store").info["image"]["size"] == 20
+    assert {p.name for p in tmp_path.iterdir()} == {"kaggle", "store", ".store.lock"}
+    (tmp_path / "other.partial").mkdir()
+    (tmp_path / "other.partial" / "mine.txt").write_text("")
+    with pytest.raises(SystemExit, match="in the way and not of a packing"):
+        pack(*arguments[:3], tmp_path / "other", *FAST)
+    assert (tmp_path / "other.partial" / "mine.txt").exists()
+
+
 @pytest.mark.parametrize("damage, says", [
     ("cut", "was cut or changed"), ("gone", "is missing"), ("manifest", "rows of shard"),
     ("double", "occurs twice"), ("json", "no packed store"), ("half json", "is damaged"), ("edited", "not the one that"),
