@@ -18,8 +18,10 @@ if [[ -z ${BOXES_CSV:-} ]]; then
   echo "run_inference.sh: the test pages have no boxes yet: give BOXES_CSV=FILE (see its head)" >&2
   exit 1
 fi
+options=("@$RECIPE" --data_tfrec_dir="$STORE/test" --data_dir="$DATA_DIR"
+         ${RUN_DIR:+--run_dir="$RUN_DIR"} ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV"}
+         --job="test,submit${TRUTH_CSV:+,score}" "$@")
+"$PYTHON" -m jobs.options "${options[@]}"  # refused now rather than after the packing
 "$PYTHON" create_tfrecords.py "@$PACK" --source=test --data_dir="$DATA_DIR" --csv="$BOXES_CSV" \
   --out_dir="$STORE/test" ${DEMO:+--overwrite}
-"$PYTHON" run.py "@$RECIPE" --data_tfrec_dir="$STORE/test" --data_dir="$DATA_DIR" \
-  ${RUN_DIR:+--run_dir="$RUN_DIR"} ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV"} \
-  --job="test,submit${TRUTH_CSV:+,score}" "$@"
+"$PYTHON" run.py "${options[@]}"

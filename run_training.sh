@@ -9,10 +9,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source scripts/recipe.sh
 
+options=("@$RECIPE" --data_tfrec_dir="$STORE/train" ${RUN_DIR:+--run_dir="$RUN_DIR"}
+         --job=train,val "$@")
+"$PYTHON" -m jobs.options "${options[@]}"  # refused now rather than after the packing
 if [[ $DEMO ]]; then
   "$PYTHON" -m records.demo_pages --out_dir="$DATA_DIR" --overwrite
 fi
 "$PYTHON" create_tfrecords.py "@$PACK" --data_dir="$DATA_DIR" --out_dir="$STORE/train" \
   ${DEMO:+--overwrite}
-"$PYTHON" run.py "@$RECIPE" --data_tfrec_dir="$STORE/train" ${RUN_DIR:+--run_dir="$RUN_DIR"} \
-  --job=train,val "$@"
+"$PYTHON" run.py "${options[@]}"

@@ -250,3 +250,7 @@ def _check(parser, options):
                      "mixed_bfloat16 or None")
     if options.xla == "on" and (options.cpu_replicas or 1) > 1:
         parser.error("--xla=on does not work with several mirrored replicas")
+
+
+if __name__ == "__main__":  # only looks whether the options are possible
+    parse()

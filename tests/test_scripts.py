@@ -53,6 +53,13 @@ def test_a_recipe_without_its_data_is_refused():
     assert done.returncode == 1 and "give DATA_DIR=FOLDER" in done.stderr
 
 
+def test_wrong_options_are_refused_before_anything_is_packed(places, tmp_path):
+    for name in ("run_training.sh", "run_inference.sh"):
+        done = script(name, "--bach_size=3", BOXES_CSV="x", **places | {"STORE": tmp_path / "new"})
+        assert done.returncode == 2 and "did you mean --batch_size" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_packing_is_not_done_again(places):
     done = script("run_training.sh", *FAST, "--job=val", **places)
     assert done.returncode == 0 and "packed already" in done.stdout
