@@ -1,7 +1,14 @@
 #!/usr/bin/env python3
 """Packs images and annotations into TFRecord shards with a manifest, once, for every split.
 
+Boxes of pages, a record each, for a classifier; and the pages with their boxes, for a detector:
   python create_tfrecords.py @recipes/kuzushiji/pack_gray124.args --data_dir=kaggle --out_dir=store
+  python create_tfrecords.py --records=pages --data_dir=kaggle --out_dir=data/pages --n_folds=10
+Pages to be read, scans in a folder; and then the boxes that run.py --job=detect found on them:
+  python create_tfrecords.py --source=test --records=pages --data_dir=scans --out_dir=data/scans
+  python create_tfrecords.py --source=test --detections=found.csv --data_dir=scans --out_dir=data/b
+Any other detection set, in COCO's JSON; any other classification set:
+  python create_tfrecords.py --format=coco --json=instances.json --image_dir=images --out_dir=data/c
   python create_tfrecords.py --format=folder --data_dir=photos.zip --out_dir=data/photos --size=128
   python create_tfrecords.py --format=csv --data_dir=images --csv=labels.csv --out_dir=data/mine
 """
@@ -11,53 +18,83 @@ import sys
 
 from arguments import Parser, number, on_off, output_name, path
 
+GOES_WITH = {  # options that only some formats have
+    "csv": ["kuzushiji", "csv"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
+    "records": ["kuzushiji", "coco"], "detections": ["kuzushiji"],
+    "group_regex": ["folder", "coco"]}
 
-def parse(argv=None):
-    parser = Parser(description=__doc__, prog="create_tfrecords.py",
-                    usage="create_tfrecords.py [@FILE] --data_dir DIR --out_dir DIR [options]")
+
+def add_where(parser):
     where = parser.add_argument_group("what and where")
-    where.add_argument("--format", choices=["kuzushiji", "folder", "csv"], default="kuzushiji",
-                       help="kuzushiji: pages with boxes in the Kaggle layout, a record per box; "
+    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv"],
+                       default="kuzushiji",
+                       help="kuzushiji: pages with boxes in the Kaggle layout; "
+                            "coco: images with boxes in COCO's JSON; "
                             "folder: a folder (or zip) with a folder per class; "
                             "csv: a table path,label[,id][,group][,fold]")
+    where.add_argument("--records", choices=["boxes", "pages"],
+                       help="kuzushiji, coco: a record per box, or per page with its boxes kept "
+                            "beside it in boxes.csv (default: boxes for kuzushiji, pages for "
+                            "coco); of folder and csv each image is a record")
     where.add_argument("--data_dir", type=path,
                        help="folder of the images (kuzushiji: of train.csv and train_images; "
-                            "folder: or a zip file)")
+                            "folder: or a zip file; coco: --image_dir will do)")
     where.add_argument("--out_dir", type=path, help="folder of the packed store")
     where.add_argument("--csv", type=path,
                        help="annotations (default: DATA_DIR/train.csv, with --source=test "
-                            "DATA_DIR/test.csv)")
+                            "DATA_DIR/test.csv). Pages to be read need no boxes in it, and no CSV: "
+                            "without DATA_DIR/test.csv they are all images in IMAGE_DIR")
+    where.add_argument("--json", type=path,
+                       help="coco: the annotations, a file like instances_train2017.json. It is "
+                            "read into memory, of which it needs about twice its size. Boxes are "
+                            "rounded outward to whole px (no default)")
     where.add_argument("--image_dir", type=path,
                        help="kuzushiji: folder of the pages (default: DATA_DIR/train_images, with "
-                            "--source=test DATA_DIR/test_images)")
+                            "--source=test DATA_DIR/test_images, or DATA_DIR if there is none); "
+                            "coco: what file names are relative to (default: DATA_DIR)")
+    where.add_argument("--detections", type=path,
+                       help="kuzushiji, --source=test, a record per box: the boxes, as run.py "
+                            "--job=detect writes them: image_id,x,y,w,h,score,label,label_score, "
+                            "px (default: those of --csv)")
     where.add_argument("--source", choices=["train", "test"], default="train",
-                       help="test: labels are not packed, only boxes, and it has no splits")
+                       help="test: labels are not packed, of pages not even boxes, and it has no "
+                            "splits")
     where.add_argument("--name", type=output_name, help="of the shards (default: the source)")
     where.add_argument("--overwrite", action="store_true",
                        help="replace a store that was packed from other data or options")
     where.add_argument("--skip_bad", action="store_true",
                        help="leave bad rows out, counted and named, instead of stopping")
 
+
+def add_record(parser):
     record = parser.add_argument_group("records")
-    record.add_argument("--size", type=number(int, 8, 4096), default=124,
-                        help="side of the square record, px")
+    record.add_argument("--size", type=number(int, 8, 4096),
+                        help="side of the square record, px (default: 1536 for pages, else 124)")
     record.add_argument("--channels", type=int, choices=[1, 3], default=3, help="1 gray, 3 RGB")
-    record.add_argument("--fit", choices=["stretch", "pad", "crop"], default="stretch",
-                        help="stretch: aspect ratio ignored; pad: kept, filled; crop: the middle")
-    record.add_argument("--margin", type=number(float, 0, 10), default=0.05,
-                        help="added to a box on each side, as a share of its width and height")
+    record.add_argument("--aspect", type=number(float, 0.05, 20),
+                        help="height:width that pages are padded to, at the right or the bottom, "
+                             "before they are resized to the square (default: 1.5 for kuzushiji, 1 "
+                             "for coco)")
+    record.add_argument("--fit", choices=["stretch", "pad", "crop"],
+                        help="of boxes and images. stretch: aspect ratio ignored; pad: kept, "
+                             "filled; crop: the middle (default: stretch)")
+    record.add_argument("--margin", type=number(float, 0, 10),
+                        help="added to a box on each side, as a share of its width and height "
+                             "(default: 0.05)")
     record.add_argument("--local_contrast", type=on_off,
                         help="on/off: page cleaning, 4*image - 4*blur + 128 "
-                             "(default: on for kuzushiji, else off)")
+                             "(default: on for boxes of kuzushiji, else off)")
     record.add_argument("--denoise", type=on_off,
                         help="on/off: page cleaning, non-local means; nearly all of the packing "
-                             "time (default: on for kuzushiji, else off)")
+                             "time (default: on for boxes of kuzushiji, else off)")
     record.add_argument("--encoding", choices=["png", "jpeg"],
-                        help="(default: png for kuzushiji, else jpeg)")
+                        help="(default: png for boxes of kuzushiji, else jpeg)")
     record.add_argument("--jpeg_quality", type=number(int, 1, 100), default=95, help="1 to 100")
     record.add_argument("--max_megapixels", type=number(float, above=0), default=200,
                         help="an image larger than this is refused before it is decoded")
 
+
+def add_splits(parser):
     splits = parser.add_argument_group("splits, kept as columns of manifest.csv")
     splits.add_argument("--val_split", action="append", default=[], metavar="NAME=GROUP,...",
                         help="column split_NAME: these groups (books, drawers) validate, all "
@@ -66,38 +103,31 @@ def parse(argv=None):
                         help="on/off: system A's rule for classes that one side of a split lacks "
                              "(20 crops moved if there are 210, else its crops on both sides)")
     splits.add_argument("--n_folds", type=number(int, 0), default=0,
-                        help="column fold: stratified K-fold, 0 for none (or as the csv says)")
+                        help="column fold: K-fold of the records, stratified by label, 0 for none "
+                             "(or as the csv says)")
     splits.add_argument("--folds_by_group", type=on_off, default=False,
                         help="on/off: keep each group in one fold")
     splits.add_argument("--group_regex",
-                        help=r"folder: its first group in the image's path is the group, "
+                        help=r"folder, coco: its first group in the image's path is the group, "
                              r"e.g. '_(\d+)\.png$'")
 
+
+def add_how(parser):
     how = parser.add_argument_group("how")
     how.add_argument("--seed", type=number(int, 0), default=1, help="of the shuffling and splits")
     how.add_argument("--shard_mb", type=number(float, above=0), default=100,
                      help="size of a shard, MB")
     how.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
-    options = parser.parse_args(argv)
-    for name in ("data_dir", "out_dir"):
-        if getattr(options, name) is None:
-            parser.error(f"--{name} is needed")
 
-    pages = options.format == "kuzushiji"
-    for name, value in (("local_contrast", pages), ("denoise", pages),
-                        ("encoding", "png" if pages else "jpeg"), ("name", options.source),
-                        ("csv", options.data_dir / f"{options.source}.csv"),
-                        ("image_dir", options.data_dir / f"{options.source}_images")):
-        if getattr(options, name) is None:
-            setattr(options, name, value)
-    if options.group_regex and options.format != "folder":
-        parser.error("--group_regex goes with --format=folder")
-    if not options.out_dir.name:
-        parser.error(f"--out_dir={options.out_dir}: give the name of a folder to be made")
-    try:
-        re.compile(options.group_regex or "")
-    except re.error as error:
-        parser.error(f"--group_regex {options.group_regex!r} is no regular expression: {error}")
+
+def parse(argv=None):
+    parser = Parser(description=__doc__, prog="create_tfrecords.py",
+                    usage="create_tfrecords.py [@FILE] --data_dir DIR --out_dir DIR [options]")
+    for add in (add_where, add_record, add_splits, add_how):
+        add(parser)
+    options = parser.parse_args(argv)
+    refuse_impossible(parser, options)
+    fill_in_defaults(options)
     options.val_splits = {}
     for text in options.val_split:
         name, _, groups = text.partition("=")
@@ -110,24 +140,112 @@ def parse(argv=None):
     return options
 
 
+def refuse_impossible(parser, options):
+    for name, formats in GOES_WITH.items():
+        if getattr(options, name) is not None and options.format not in formats:
+            parser.error(f"--{name} goes with --format={' or '.join(formats)}, not with "
+                         f"--format={options.format}")
+    if options.format == "coco":
+        if options.json is None:
+            parser.error("--json is needed: --format=coco reads its annotations from it")
+        if options.image_dir is None and options.data_dir is None:
+            parser.error("--image_dir (or --data_dir) is needed: the folder of the images")
+    elif options.data_dir is None:
+        parser.error("--data_dir is needed")
+    if options.out_dir is None:
+        parser.error("--out_dir is needed")
+    if not options.out_dir.name:
+        parser.error(f"--out_dir={options.out_dir}: give the name of a folder to be made")
+    if (options.records or default_records(options)) == "pages":
+        for name, remedy in (
+                ("fit", "pages are padded to --aspect"), ("margin", "nothing is cut out of pages"),
+                ("detections", "they are boxes: give --records=boxes"),
+                ("share_rare", "its rule moves boxes: give --share_rare=off")):
+            if getattr(options, name) is not None and getattr(options, name) is not False:
+                parser.error(f"--{name} does not go with pages as records: {remedy}")
+    elif options.aspect is not None:
+        parser.error("--aspect goes with --records=pages")
+    if options.detections is not None and options.source != "test":
+        parser.error("--detections goes with --source=test: what a detector found has no true "
+                     "labels to train on")
+    try:
+        re.compile(options.group_regex or "")
+    except re.error as error:
+        parser.error(f"--group_regex {options.group_regex!r} is no regular expression: {error}")
+
+
+def default_records(options):
+    return {"kuzushiji": "boxes", "coco": "pages"}.get(options.format, "images")
+
+
+def fill_in_defaults(options):
+    """The defaults that depend on other options."""
+    def default(name, value):
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    kuzushiji = options.format == "kuzushiji"
+    default("records", default_records(options))
+    pages, clean = options.records == "pages", kuzushiji and options.records == "boxes"
+    for name, value in (("name", options.source), ("size", 1536 if pages else 124),
+                        ("local_contrast", clean), ("denoise", clean),
+                        ("encoding", "png" if clean else "jpeg")):
+        default(name, value)
+    if pages:
+        default("aspect", 1.5 if kuzushiji else 1.0)
+    else:
+        default("fit", "stretch")
+        default("margin", 0.05)
+    if kuzushiji:
+        folder = options.data_dir / f"{options.source}_images"
+        default("image_dir", folder if folder.is_dir() else options.data_dir)
+    if kuzushiji or options.format == "csv":
+        csv = options.data_dir / f"{options.source}.csv"
+        if not only_pages_announced(options) or csv.is_file():  # else: what lies in the folder
+            default("csv", csv)
+    if options.format == "coco":
+        default("image_dir", options.data_dir)
+
+
+def only_pages_announced(options):
+    """Whether the CSV of pages is read for their names alone."""
+    return (options.format == "kuzushiji" and options.source == "test" and
+            (options.records == "pages" or options.detections is not None))
+
+
+def read(options):
+    """(images, problems) of the format's reader."""
+    from records.annotations import read_kuzushiji, read_pages
+    from records.coco import read_coco
+    from records.detections import add_detections
+    from records.image_sets import read_folder, read_table
+    labelled = options.source == "train"
+    if options.format == "folder":
+        return read_folder(options.data_dir, options.group_regex, labelled)
+    if options.format == "csv":
+        return read_table(options.csv, options.data_dir, labelled)
+    if options.format == "coco":
+        return read_coco(options.json, options.image_dir, options.group_regex,
+                         annotated=labelled or options.records == "boxes")
+    if not only_pages_announced(options):
+        return read_kuzushiji(options.csv, options.image_dir)
+    images, problems = read_pages(options.csv, options.image_dir)
+    if options.detections is not None:
+        problems += add_detections(images, options.detections)
+    return images, problems
+
+
 def main(argv=None):
     options = parse(argv)
     # Only now, so that --help answers at once.
     import keras2
-    from records.annotations import (AnnotationError, read_folder, read_kuzushiji, read_table)
+    from records.annotations import AnnotationError
     from records.chunks import CropOptions
     from records.packing import PackingError, PackingOptions, pack
     describe = {k: str(v) if hasattr(v, "parts") else v for k, v in vars(options).items()}
     crops = CropOptions(**{field: getattr(options, field)
                            for field in CropOptions.__dataclass_fields__})
-    labelled = options.source == "train"
     try:
-        if options.format == "kuzushiji":
-            images, problems = read_kuzushiji(options.csv, options.image_dir)
-        elif options.format == "folder":
-            images, problems = read_folder(options.data_dir, options.group_regex, labelled)
-        else:
-            images, problems = read_table(options.csv, options.data_dir, labelled)
+        images, problems = read(options)
         keras2.import_tensorflow_quietly()
         pack(images, problems, PackingOptions(
             crops=crops, describe=describe,

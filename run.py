@@ -6,6 +6,11 @@ import sys
 from jobs.options import parse
 
 
+def job_module(task, job):
+    """The file of a job: detection trains and validates in a way of its own."""
+    return f"jobs.detector_{job}" if task == "detect" and job in ("train", "val") else f"jobs.{job}"
+
+
 def main(argv=None):
     options = parse(argv)
     import keras2
@@ -14,7 +19,7 @@ def main(argv=None):
     with user_errors("run.py"):
         session = importlib.import_module("jobs.session").Session(options)
         for job in options.job:
-            importlib.import_module(f"jobs.{job}").run(session)
+            importlib.import_module(job_module(options.task, job)).run(session)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,62 @@
 #!/usr/bin/env bash
-# The whole inference of a recipe: packs the test pages, predicts, writes submission.csv, draws a
-# page, and scores where the truth is known. Without anything given, the demo's test pages with the
-# newest run. Arguments are passed on to run.py. With the Kaggle files:
-#   DATA_DIR=/path/to/kaggle BOXES_CSV=boxes.csv RUN_DIR=runs/NAME \
+# The whole inference: finds the characters of the test pages, reads them, writes submission.csv, draws
+# a page, and scores where the truth is known. Without anything given, the demo's test pages with the
+# newest runs, read in two ways: by the detector alone, and by the classifier in the detector's boxes.
+# Arguments are passed on to run.py. With the Kaggle files:
+#   DATA_DIR=/path/to/kaggle DETECTOR=recipes/kuzushiji/centernet_resnet101d.args \
 #     RECIPE=recipes/kuzushiji/02_resnet152_gray112.args bash run_inference.sh
-# BOXES_CSV has image_id,labels (U+XXXX x y w h ...); only its boxes are used. TRUTH_CSV, the same
-# form, is scored against.
+# A detector's recipe as RECIPE reads with it alone. RUN_DIR and DETECTOR_RUN_DIR name the runs (default:
+# the newest). BOXES_CSV (image_id,labels with U+XXXX x y w h ...; only its boxes are used) takes the
+# place of DETECTOR. TRUTH_CSV, the same form, is scored against. STORES: folder of the packed records.
 set -euo pipefail
 cd "$(dirname "$0")"
 source scripts/recipe.sh
 
-if [[ $DEMO ]]; then
-  BOXES_CSV=${BOXES_CSV:-$DATA_DIR/test.csv}
-  TRUTH_CSV=${TRUTH_CSV:-$DATA_DIR/test.csv}
+if [[ ${BOXES_CSV:-} ]]; then
+  DETECTOR=
 fi
-if [[ -z ${BOXES_CSV:-} ]]; then
-  echo "run_inference.sh: the test pages have no boxes yet: give BOXES_CSV=FILE (see its head)" >&2
+if [[ $DEMO ]]; then
+  TRUTH_CSV=${TRUTH_CSV:-$DATA_DIR/test.csv}
+  UNREAD_CSV=${UNREAD_CSV:-$DATA_DIR/test_unread.csv}
+fi
+alone=  # a detector that reads by itself
+if grep -q '^--task=detect' "$RECIPE"; then
+  DETECTOR=$RECIPE DETECTOR_RUN_DIR=${DETECTOR_RUN_DIR:-${RUN_DIR:-}} alone=yes
+elif [[ -z $DETECTOR && -z ${BOXES_CSV:-} ]]; then
+  echo "run_inference.sh: what finds the characters? Give DETECTOR=RECIPE or BOXES_CSV=FILE" >&2
   exit 1
 fi
-options=("@$RECIPE" --data_tfrec_dir="$STORE/test" --data_dir="$DATA_DIR"
-         ${RUN_DIR:+--run_dir="$RUN_DIR"} ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV"}
-         --job="test,submit${TRUTH_CSV:+,score}" "$@")
-"$PYTHON" -m jobs.options "${options[@]}"  # refused now rather than after the packing
-"$PYTHON" create_tfrecords.py "@$PACK" --source=test --data_dir="$DATA_DIR" --csv="$BOXES_CSV" \
-  --out_dir="$STORE/test" ${DEMO:+--overwrite}
-"$PYTHON" run.py "${options[@]}"
+common=(--data_dir="$DATA_DIR" ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV"}
+        ${UNREAD_CSV:+--unread_csv="$UNREAD_CSV"})
+reader=(--data_tfrec_dir="$(store "$RECIPE" test)" "@$RECIPE" "${common[@]}"
+        ${RUN_DIR:+--run_dir="$RUN_DIR"} --job="test,submit${TRUTH_CSV:+,score}" "$@")
+if [[ $DETECTOR ]]; then
+  jobs=detect
+  if ! grep -q '^--classes=none' "$DETECTOR"; then
+    jobs=detect,submit
+  fi
+  detector=(--data_tfrec_dir="$(store "$DETECTOR" test)" "@$DETECTOR" "${common[@]}"
+            --data_preds_dir="$STORES/detections"
+            ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} --job="$jobs${TRUTH_CSV:+,score}" "$@")
+  check "${detector[@]}"
+fi
+if [[ ! $alone ]]; then
+  check "${reader[@]}"
+fi
+
+pack() {  # pack RECIPE OPTION...: the test pages
+  "$PYTHON" create_tfrecords.py "@$(packing "$1")" --source=test --data_dir="$DATA_DIR" \
+    --out_dir="$(store "$1" test)" "${@:2}"
+}
+if [[ $DETECTOR ]]; then
+  pack "$DETECTOR" ${DEMO:+--overwrite}
+  "$PYTHON" run.py "${detector[@]}"
+fi
+if [[ ! $alone ]]; then
+  if [[ ${BOXES_CSV:-} ]]; then
+    pack "$RECIPE" --csv="$BOXES_CSV" ${DEMO:+--overwrite}
+  else
+    pack "$RECIPE" --detections="$STORES/detections/test.csv" --overwrite
+  fi
+  "$PYTHON" run.py "${reader[@]}"
+fi

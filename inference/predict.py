@@ -13,48 +13,61 @@ class PredictionError(ValueError):
     """Predictions that are missing, damaged, or of other records than asked for."""
 
 
-class Predictor:
-    """Applies `outputs(logits, index)` to batches on all devices; compiled once, used often.
+def classifier(model, outputs):
+    """The function of a Predictor that applies `outputs(logits, index)` to a classifier's logits.
 
     outputs: gives a dict of tensors [b, ...] from logits float32 [b, classes] and index int64 [b].
     """
+    return lambda index, images: outputs(tf.cast(model(images, training=False), tf.float32), index)
 
-    def __init__(self, model, strategy, outputs):
-        self.model, self.strategy = model, strategy
 
-        def replica(index, images):
-            return index, outputs(tf.cast(model(images, training=False), tf.float32), index)
-        self.step = tf.function(lambda index, images: strategy.run(replica, (index, images)))
+class Predictor:
+    """Applies `function(index, images)` to batches on all devices; compiled once, used often.
+
+    function: gives a dict of tensors [b, ...].
+    """
+
+    def __init__(self, function, strategy):
+        self.strategy = strategy
+        self.step = tf.function(lambda index, images: strategy.run(
+            lambda index, images: (index, function(index, images)), (index, images)))
 
     def _parts(self, value):
         parts = self.strategy.experimental_local_results(value)
         return np.concatenate([part.numpy() for part in parts])
 
-    def __call__(self, batches, n_records, description=None):
-        """Dict of NumPy arrays [n_records, ...], by record.
+    def results(self, batches, n_records, description=None):
+        """Yields (index int64 [r], dict of NumPy arrays [r, ...]) of the real records of each batch.
 
         batches: Dataset of (index int64 [b], images), index -1 for padding. Every record must come
-        exactly once, else PredictionError. description: of the progress bar; None for none.
+        exactly once, else PredictionError at the end. description: of the progress bar; None for
+        none.
         """
-        results, seen = None, np.zeros(n_records, np.int64)
+        seen = np.zeros(n_records, np.int64)
         with tqdm(total=n_records, desc=description, unit=" records", disable=not description,
                   delay=2, leave=False) as progress:
             for index, images in self.strategy.experimental_distribute_dataset(batches):
                 index, values = self.step(index, images)
                 index = self._parts(index)
                 real = index >= 0
-                values = {name: self._parts(value)[real] for name, value in values.items()}
-                if results is None:
-                    results = {name: np.zeros((n_records, *value.shape[1:]), value.dtype)
-                               for name, value in values.items()}
-                for name, value in values.items():
-                    results[name][index[real]] = value
+                yield index[real], {name: self._parts(value)[real]
+                                    for name, value in values.items()}
                 np.add.at(seen, index[real], 1)
                 progress.update(int(real.sum()))
         if (seen != 1).any():
             raise PredictionError(f"record {np.flatnonzero(seen != 1)[0]} came "
                                   f"{seen[seen != 1][0]} times instead of once")
-        return results
+
+    def __call__(self, batches, n_records, description=None):
+        """Dict of NumPy arrays [n_records, ...], by record. See `results`."""
+        collected = None
+        for index, values in self.results(batches, n_records, description):
+            if collected is None:
+                collected = {name: np.zeros((n_records, *value.shape[1:]), value.dtype)
+                             for name, value in values.items()}
+            for name, value in values.items():
+                collected[name][index] = value
+        return collected
 
 
 def save_predictions(path, ids, class_names, logits):

@@ -15,9 +15,9 @@ class SubmissionError(ValueError):
 
 
 def centre_points(boxes):
-    """Centre of each box, whole pixels, int [n, 2]. boxes: int [n, 4] x y w h."""
-    boxes = np.asarray(boxes, np.int64).reshape(-1, 4)
-    return boxes[:, :2] + boxes[:, 2:] // 2
+    """Centre of each box, whole pixels (rounded down), int [n, 2]. boxes: [n, 4] x y w h."""
+    boxes = np.asarray(boxes).reshape(-1, 4)
+    return np.floor(boxes[:, :2] + boxes[:, 2:] / 2).astype(np.int64)
 
 
 def write_submission(path, pages, image_ids, labels, points, confidence):

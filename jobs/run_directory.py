@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from records.files import write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PACKAGES = ("tf_keras", "numpy", "opencv-python-headless",
             "keras-cv-attention-models", "efficientnet", "image-classifiers")
 RUNS = pathlib.Path("runs")
@@ -69,6 +69,7 @@ def plan_run(folder, overwrite, options, **info):
     """
     if folder is None:
         name = options["backbone"].replace(":", "-").replace("/", "-")
+        name = {"classify": name, "detect": f"centernet-{name}"}[options["task"]]
         folder = RUNS / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     if (folder / "run.json").exists() and not overwrite:
         raise RunError(f"{folder} holds a run already: pass --overwrite to replace it, or give "
@@ -84,10 +85,10 @@ def plan_run(folder, overwrite, options, **info):
         **info), overwrite)
 
 
-def open_run(folder, pack=None):
+def open_run(folder, task, pack=None):
     """The run in `folder`; None: the newest finished one in runs/, said in a line.
 
-    pack: only runs on stores of this packing recipe are looked for, unless it is None.
+    task: of the run. pack: only runs on stores of this packing recipe are looked for, unless None.
     """
     if folder is None:
         found = []
@@ -97,23 +98,28 @@ def open_run(folder, pack=None):
             except ValueError:
                 print(f"passing over {path}, which is damaged")
                 continue
-            if info.get("finished") and (pack is None or info["options"]["pack"] == str(pack)):
+            if (info.get("finished") and info.get("task") == task and
+                    (pack is None or info["options"]["pack"] == str(pack))):
                 found.append((info["created"], path.parent))
         if not found:
-            raise RunError(f"no finished run{f' of {pack}' if pack else ''} in {RUNS}/: give "
-                           "--run_dir, or train one")
+            raise RunError(f"no finished run{f' of {pack}' if pack else ''} of --task={task} in "
+                           f"{RUNS}/: give --run_dir, or train one")
         folder = max(found)[1]
         print(f"run: {folder}, the newest in {RUNS}/")
     try:
         info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if info.get("format_version") == FORMAT_VERSION:
+            (info["task"], info["class_names"], info["input"], info["network"], info["dataset"],
+             info["options"])
     except FileNotFoundError:
         raise RunError(f"no run at {folder} (run.json is absent): correct --run_dir, or train one "
                        "with --job=train") from None
-        if info.get("format_version") == FORMAT_VERSION:
-            info["class_names"], info["input"], info["network"], info["dataset"], info["options"]
     except (ValueError, KeyError, AttributeError, NotADirectoryError) as error:
         raise RunError(f"{folder}/run.json is damaged ({error})") from error
     if info.get("format_version") != FORMAT_VERSION:
         raise RunError(f"{folder} is of format {info.get('format_version')}, this program reads "
                        f"{FORMAT_VERSION}: train it again")
+    if info["task"] != task:
+        raise RunError(f"{folder} is a run of --task={info['task']}, not of --task={task}: give "
+                       "another --run_dir")
     return Run(folder, info)

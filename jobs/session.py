@@ -5,8 +5,7 @@ import numpy as np
 from tensorflow import keras
 
 from jobs.errors import OptionError, option_errors
-from jobs.run_directory import RunError, open_run
-from models.classifier import build_classifier
+from jobs.run_directory import RunError, open_run, plan_run
 from pipeline.batches import InputFormat, evaluation_batches
 from pipeline.cache import image_source
 from pipeline.selection import split_rows
@@ -15,7 +14,8 @@ from training.devices import choose_strategy
 from training.precision import set_mixed_precision
 
 # What a store must have in common with the one a run was trained on.
-PACKED_ALIKE = ("size", "channels", "fit", "margin", "local_contrast", "denoise")
+PACKED_ALIKE = {"classify": ("size", "channels", "fit", "margin", "local_contrast", "denoise"),
+                "detect": ("size", "channels", "aspect", "local_contrast", "denoise")}
 
 
 class Session:
@@ -30,6 +30,11 @@ class Session:
             raise OptionError(f"--dim_pre={self.options.dim_pre}, but the records of {store.folder} "
                               f"are {size} px: repack with --size={self.options.dim_pre}, or "
                               "correct --dim_pre")
+        pages = store.info["records"] == "pages"
+        if pages != (self.options.task == "detect"):
+            raise OptionError(f"{store.folder} holds {store.info['records']}: --task=detect is for "
+                              "pages (create_tfrecords.py --records=pages), --task=classify for "
+                              "boxes and whole images")
         return store
 
     @functools.cached_property
@@ -69,17 +74,27 @@ class Session:
 
     @functools.cached_property
     def run(self):
-        return open_run(self.options.run_dir, self.options.pack)
+        return open_run(self.options.run_dir, self.options.task, self.options.pack)
+
+    def plan_run(self, **info):
+        """A new run on the store, nothing written yet. info: entries of run.json."""
+        o, store = self.options, self.store
+        self.run = plan_run(
+            o.run_dir, o.overwrite, vars(o), task=o.task, class_names=store.class_names,
+            input=self.new_input(),
+            dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
+                     "manifest_sha256": store.info["manifest_sha256"],
+                     "packing": self.packing()}, **info)
 
     def packing(self):
         """How the store's records were cut."""
-        return {name: self.store.info["options"][name] for name in PACKED_ALIKE}
+        return {name: self.store.info["options"][name] for name in PACKED_ALIKE[self.options.task]}
 
     def check_packing(self):
         """Refuses a store whose records were cut otherwise than those the run was trained on."""
         ours, theirs = self.run.info["dataset"]["packing"], self.packing()
         odd = [f"{name} {theirs[name]} (the run: {ours[name]})"
-               for name in PACKED_ALIKE if ours[name] != theirs[name]]
+               for name in theirs if ours[name] != theirs[name]]
         if odd:
             raise RunError(f"{self.store.folder} was packed with {', '.join(odd)}: pack it as the "
                            f"run {self.run.folder} was, or give another --run_dir")
@@ -111,11 +126,17 @@ class Session:
 
     def build(self, run, weights=None):
         """The network of `run`; weights: of the backbone."""
-        shape = (run.info["input"]["size"],) * 2 + (run.info["input"]["channels"],)
+        size, channels = run.info["input"]["size"], run.info["input"]["channels"]
         with self.strategy.scope(), option_errors():
             keras.utils.set_random_seed(self.options.seed)
-            return build_classifier(input_shape=shape, n_classes=len(run.class_names),
-                                    weights=weights, **run.info["network"])
+            if self.options.task == "detect":
+                from models.centernet import build_centernet
+                from training.centernet_step import TrainedCenterNet
+                return build_centernet(channels=channels, weights=weights, cls=TrainedCenterNet,
+                                       **run.info["network"])
+            from models.classifier import build_classifier
+            return build_classifier(input_shape=(size, size, channels), weights=weights,
+                                    n_classes=len(run.class_names), **run.info["network"])
 
     @functools.cached_property
     def model(self):

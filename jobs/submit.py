@@ -1,47 +1,66 @@
-"""--job=submit: predictions -> submission.csv, and one page drawn with what was read on it."""
+"""--job=submit: what was read -> submission.csv, and one page drawn with it."""
 import numpy as np
 import pandas as pd
 
 from inference.kuzushiji_score import match_page
 from inference.predict import load_predictions
 from inference.submissions import centre_points, write_submission
+from jobs.detect import detections_path
 from jobs.errors import OptionError
 from jobs.test import predictions_path
-from records.annotations import read_truth
+from records.annotations import find_image, read_truth
+from records.detections import read_detections
 from records.images import BadImage, decode_image
 from reports.page_overlay import draw_page
 
 
 def run(session):
-    store, options = session.store, session.options
-    manifest = store.manifest
+    read = detected(session) if session.options.task == "detect" else classified(session)
+    path = session.run.folder / "submission.csv"
+    left_out = write_submission(path, _pages(session), read["image_id"].to_numpy(),
+                                read["label"].to_numpy(), read[["at_x", "at_y"]].to_numpy(),
+                                read["confidence"].to_numpy())
+    more = f", {left_out} beyond 1,200 on a page left out" if left_out else ""
+    print(f"submission: {len(read)} characters{more} -> {path}")
+    if session.options.data_dir and len(read):
+        _draw(session, read)
+
+
+def classified(session):
+    """DataFrame of the characters a classifier read in given boxes, in the annotations' order.
+
+    Columns image_id, label, confidence; x y w h and at_x at_y, the point submitted, whole px.
+    """
+    manifest = session.store.manifest
     if manifest["x"].isna().any():
-        raise OptionError(f"{store.folder} holds whole images, not boxes of pages: there is no "
-                          "submission to write; the predictions are in "
+        raise OptionError(f"{session.store.folder} holds whole images, not boxes of pages: there is "
+                          "no submission to write; the predictions are in "
                           f"{predictions_path(session)}")
     classes, logits = load_predictions(predictions_path(session), manifest["id"].tolist())
-    labels = np.array(classes)[logits.argmax(axis=1)]
-    confidence = _softmax_of_the_best(logits)
-    boxes = manifest[["x", "y", "w", "h"]].to_numpy(np.int64)
-    points = centre_points(boxes)
-    path = session.run.folder / "submission.csv"
-    order = _file_order(manifest["id"])
-    left_out = write_submission(path, _pages(session), manifest["image_id"].to_numpy()[order],
-                                labels[order], points[order], confidence[order])
-    more = f", {left_out} beyond 1,200 on a page left out" if left_out else ""
-    print(f"submission: {len(labels)} characters{more} -> {path}")
-    if options.data_dir:
-        _draw(session, labels, boxes, points)
+    read = manifest[["image_id", "x", "y", "w", "h"]].astype(dict.fromkeys("xywh", np.int64))
+    read["label"] = np.array(classes)[logits.argmax(axis=1)]
+    read["confidence"] = _softmax_of_the_best(logits)
+    parts = manifest["id"].str.rsplit(":", n=1, expand=True)  # ids end in `:number`
+    return _with_points(read).iloc[np.lexsort([parts[1].astype(int), parts[0]])]
+
+
+def detected(session):
+    """The same of the characters a CenterNet found and read."""
+    read = read_detections(detections_path(session))
+    if (read["label"] == "").any():
+        raise OptionError(f"{detections_path(session)} has boxes, but no characters read in them: "
+                          "pack these boxes (create_tfrecords.py --detections) and classify them")
+    read["confidence"] = read["score"] * read["label_score"]
+    return _with_points(read)
+
+
+def _with_points(read):
+    points = centre_points(read[list("xywh")].to_numpy())
+    return read.assign(at_x=points[:, 0], at_y=points[:, 1])
 
 
 def _softmax_of_the_best(logits):
     return 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
-
-
-def _file_order(ids):
-    """Shard order -> the order of the boxes in the annotations (ids end in `:number`)."""
-    parts = ids.str.rsplit(":", n=1, expand=True)
-    return np.lexsort([parts[1].astype(int), parts[0]])
 
 
 def _pages(session):
@@ -54,29 +73,32 @@ def _pages(session):
     return session.store.images()["image_id"].tolist()
 
 
-def _draw(session, labels, boxes, points):
-    """The page with the most characters, as a PNG: right and wrong in colour where truth is known."""
+def _draw(session, read):
+    """The page with the most characters, as a PNG; where truth is known, what is right and wrong."""
     data_dir = session.options.data_dir
-    manifest = session.store.manifest
-    page = manifest["image_id"].value_counts().sort_index().idxmax()
-    candidates = [data_dir / folder / f"{page}.jpg" for folder in ("test_images", "train_images", "")]
-    path = next((c for c in candidates if c.is_file()), None)
+    page = read["image_id"].value_counts().sort_index().idxmax()
+    found = (find_image(folder, page)
+             for folder in (data_dir / "test_images", data_dir / "train_images", data_dir))
+    path = next((path for path in found if path), None)
     if path is None:
-        raise OptionError(f"--data_dir={data_dir} has no page {page}.jpg, neither in test_images "
-                          "nor in train_images")
+        raise OptionError(f"--data_dir={data_dir} has no image of page {page}, neither in "
+                          "test_images nor in train_images")
     try:
         image = decode_image(path.read_bytes())
     except BadImage as error:
         raise OptionError(f"{path}: {error}") from error
-    rows = np.flatnonzero((manifest["image_id"] == page).to_numpy())
-    right = None
+    here = read[read["image_id"] == page]
+    right = missed = None
     if session.options.truth_csv:
         truth = read_truth(session.options.truth_csv)
         if page not in truth:
             raise OptionError(f"{session.options.truth_csv} lacks page {page!r}")
-        true_labels, true_boxes = truth[page]
-        matches = match_page(true_labels, true_boxes, labels[rows].tolist(), points[rows])
-        right = np.isin(np.arange(len(rows)), matches)
+        labels, boxes = truth[page]
+        matches = np.array(match_page(labels, boxes, here["label"].tolist(),
+                                      here[["at_x", "at_y"]].to_numpy()), int)
+        right = np.isin(np.arange(len(here)), matches)
+        lost = np.flatnonzero(matches < 0)
+        missed = boxes[lost], [labels[i] for i in lost]
     out = session.run.folder / f"page_{page}.png"
-    draw_page(out, image, boxes[rows], labels[rows], right)
-    print(f"drawn: {len(rows)} characters of page {page} -> {out}")
+    draw_page(out, image, here[list("xywh")].to_numpy(), here["label"].tolist(), right, missed)
+    print(f"drawn: {len(here)} characters of page {page} -> {out}")

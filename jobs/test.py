@@ -1,7 +1,7 @@
 """--job=test: predictions of a run for every record of a store, by id."""
 import numpy as np
 
-from inference.predict import Predictor, save_predictions
+from inference.predict import Predictor, classifier, save_predictions
 from pipeline.cache import free_memory, image_source
 
 
@@ -22,7 +22,8 @@ def run(session):
     rows = np.arange(n)
     source = image_source(store, rows, run.info["input"]["channels"], session.options.cache)
     batches = session.evaluation_batches(run, source, rows)
-    predictor = Predictor(model, session.strategy, lambda logits, index: {"logits": logits})
+    predictor = Predictor(classifier(model, lambda logits, index: {"logits": logits}),
+                          session.strategy)
     logits = predictor(batches, n, "predicting")["logits"]
     path = predictions_path(session)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@ import textwrap
 import time
 
 from jobs.errors import option_errors
-from jobs.run_directory import plan_run
 from jobs.val import validation
 from pipeline.batches import Augmentation, steps_per_epoch, training_batches
 from pipeline.geometry import Geometry
@@ -18,9 +17,8 @@ REFERENCE_BATCH = 256  # for --lr_per_256
 
 
 def run(session):
-    started = time.monotonic()
+    started = begin(session)
     o, store = session.options, session.store
-    _print_options(o)
 
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
@@ -32,29 +30,17 @@ def run(session):
           f"{len(val_rows)} validation records, {len(store.class_names)} classes")
 
     # The run and its network.
-    strategy = session.strategy
-    session.run = plan_run(
-        o.run_dir, o.overwrite, vars(o), class_names=store.class_names, input=session.new_input(),
-        dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
-                 "manifest_sha256": store.info["manifest_sha256"],
-                 "packing": session.packing()},
+    session.plan_run(
         network={"backbone": o.backbone, "head": o.head, "pooling": o.pooling,
                  "temperature": o.temperature} |
                 ({"stem_stride": o.stem_stride} if o.stem_stride else {}),
         eval_crop=o.eval_crop)
     model = session.build(session.run, o.weights)
-    lr = o.lr * o.batch_size / REFERENCE_BATCH if o.lr_per_256 else o.lr
-    with strategy.scope(), option_errors():
-        schedule = make_schedule(
-            o.schedule, lr, steps_per_epoch=steps, n_epochs=o.n_epochs,
-            warmup_epochs=o.warmup_epochs, milestones_epochs=o.milestones_epochs,
-            factor=o.lr_factor, min_lr=o.min_lr, decay_epochs=o.decay_epochs)
-        optimizer = make_optimizer(o.optimizer, schedule, weight_decay=o.weight_decay,
-                                   momentum=o.momentum, nesterov=o.nesterov,
-                                   decay_norms_and_biases=o.decay_norms_and_biases)
-        compile_model(model, optimizer, label_smoothing=o.label_smoothing,
+    with session.strategy.scope(), option_errors():
+        compile_model(model, make_run_optimizer(o, steps), label_smoothing=o.label_smoothing,
                       steps_per_execution=o.steps_per_execution,
-                      xla=use_xla(o.xla, device_kind(strategy), strategy.num_replicas_in_sync))
+                      xla=use_xla(o.xla, device_kind(session.strategy),
+                                  session.strategy.num_replicas_in_sync))
     print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
@@ -70,14 +56,36 @@ def run(session):
     if len(val_rows):
         figures = validation(session)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
+    finish(session, model, batches, steps, validate, started)
 
+
+def begin(session):
+    """Says what is to be trained; returns when it began."""
+    _print_options(session.options)
+    return time.monotonic()
+
+
+def make_run_optimizer(o, steps):
+    """The optimizer and its schedule as the options say. steps: of an epoch."""
+    lr = o.lr * o.batch_size / REFERENCE_BATCH if o.lr_per_256 else o.lr
+    schedule = make_schedule(
+        o.schedule, lr, steps_per_epoch=steps, n_epochs=o.n_epochs,
+        warmup_epochs=o.warmup_epochs, milestones_epochs=o.milestones_epochs,
+        factor=o.lr_factor, min_lr=o.min_lr, decay_epochs=o.decay_epochs)
+    return make_optimizer(o.optimizer, schedule, weight_decay=o.weight_decay, momentum=o.momentum,
+                          nesterov=o.nesterov, decay_norms_and_biases=o.decay_norms_and_biases)
+
+
+def finish(session, model, batches, steps, validate, started):
+    """Makes the run's folder, trains, and leaves the best weights to the jobs that follow."""
+    o = session.options
     session.run.create()
     fit(model, batches, session.run.folder, steps_per_epoch=steps, n_epochs=o.n_epochs,
         steps_per_execution=o.steps_per_execution, monitor=o.monitor, validate=validate,
         validate_every=o.validate_every_epochs)
     session.run.update(finished=True, training_seconds=round(time.monotonic() - started, 1))
     model.load_weights(session.run.weights())
-    session.model = model  # for the jobs that follow
+    session.model = model
     print(f"trained: {o.n_epochs} epochs in {time.monotonic() - started:.0f} s -> "
           f"{session.run.folder}")
 

@@ -4,7 +4,7 @@ import functools
 import numpy as np
 
 from inference.accuracy import accuracy_figures, on_device
-from inference.predict import Predictor
+from inference.predict import Predictor, classifier
 from jobs.errors import OptionError
 from pipeline.selection import is_shared, repeat_rare
 
@@ -20,7 +20,7 @@ def validation(session):
 
     @functools.lru_cache(maxsize=1)
     def predictor(model):  # compiled once, not anew every epoch
-        return Predictor(model, session.strategy, on_device(labels))
+        return Predictor(classifier(model, on_device(labels)), session.strategy)
 
     def figures(model):
         results = predictor(model)(batches, len(rows), "validating")
@@ -31,7 +31,7 @@ def validation(session):
 
 def run(session):
     session.check_packing()
-    _check_split(session)
+    check_split(session)
     if session.run.class_names != session.store.class_names:
         ours, theirs = set(session.run.class_names), set(session.store.class_names)
         raise OptionError(
@@ -57,7 +57,7 @@ def _next(session):
     return f"RUN_DIR={session.run.folder} bash run_inference.sh, with the RECIPE and data of this run"
 
 
-def _check_split(session):
+def check_split(session):
     """On the run's own store, what it trained on must not validate it."""
     run, options = session.run, session.options
     own = run.info["dataset"]["manifest_sha256"] == session.store.info["manifest_sha256"]

@@ -26,7 +26,8 @@ class Augmentation:
     pixels: PixelOptions = PixelOptions()
 
 
-def _options():
+def dataset_options():
+    """tf.data options of every training and evaluation data set."""
     options = tf.data.Options()
     options.deterministic = True
     # Each replica gets its part of the global batch; the data are not sharded by file.
@@ -69,7 +70,7 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
         return pixels(now, warp(images, maps, input_format.size), targets)
     dataset = tf.data.Dataset.zip(step, images, targets)
     return dataset.map(augment, tf.data.AUTOTUNE, deterministic=True).with_options(
-        _options()).prefetch(tf.data.AUTOTUNE)
+        dataset_options()).prefetch(tf.data.AUTOTUNE)
 
 
 @on_host
@@ -98,4 +99,4 @@ def evaluation_batches(source, positions, input_format, *, batch_size, crop=1.0)
         return index, normalise(images, input_format.mean, input_format.std, input_format.dtype)
     dataset = tf.data.Dataset.zip(numbers, source.fetch(ordered))
     return dataset.map(view, tf.data.AUTOTUNE, deterministic=True).with_options(
-        _options()).prefetch(tf.data.AUTOTUNE)
+        dataset_options()).prefetch(tf.data.AUTOTUNE)

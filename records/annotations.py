@@ -1,7 +1,8 @@
-"""What is to be packed, read from each annotation format, with every fault found on the way.
+"""What is to be packed, and every fault found on the way; pages in the Kaggle layout of Kuzushiji.
 
-Each reader returns (images, problems): a list of SourceImage and a list of Problem. Readers touch
-no pixels; `check_images` reads the headers (and, if asked, decodes) afterwards.
+Each reader, here and in `image_sets` and `coco`, returns (images, problems): a list of SourceImage
+and a list of Problem. Readers touch no pixels; `check_image` reads the headers (and, if asked,
+decodes) afterwards.
 """
 import csv
 import dataclasses
@@ -14,9 +15,11 @@ import zlib
 
 import numpy as np
 
+from records.boxes import rounded_onto
 from records.images import BadImage, decode_image, open_image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+PAGE_SUFFIXES = [".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})]  # in the order they are looked for
 MAX_FILE_BYTES = 1 << 30  # a zip member that claims more is refused
 
 
@@ -43,23 +46,31 @@ def _open_zip(path):
 
 @dataclasses.dataclass
 class SourceImage:
-    """One image file and the records that are cut out of it."""
+    """One image file, what is annotated on it, and the records that are made of it."""
     image_id: str
     path: str  # of the image, or of the zip
     member: str | None  # name inside the zip
     group: str
     labels: list  # [n] class names
-    boxes: np.ndarray | None  # int [n, 4], x y w h in pixels; None: the whole image is the record
+    boxes: np.ndarray | None  # int [n, 4], x y w h px; None: no page, an image of one label
     fold: int  # -1: none given
     file: str  # where it was announced, for messages
     row: int | None
     width: int = 0
     height: int = 0
+    detected: bool = False  # boxes are a detector's, float: rounded and moved onto the page
+    stated_size: tuple | None = None  # (width, height) px, where the annotations say it
+    numbers: np.ndarray | None = None  # int [n], places of the boxes among all annotated
 
-    def record_ids(self):
-        if self.boxes is None:
+    def __post_init__(self):
+        if self.boxes is not None and self.numbers is None:
+            self.numbers = np.arange(len(self.boxes))
+
+    def record_ids(self, records):
+        """Ids of the records made of it; records: "images", "pages" or "boxes"."""
+        if records != "boxes":
             return [self.image_id]
-        return [f"{self.image_id}:{i}" for i in range(len(self.boxes))]
+        return [f"{self.image_id}:{number}" for number in self.numbers]
 
     def read(self):
         """The file's bytes. Raises BadImage."""
@@ -76,7 +87,7 @@ class SourceImage:
             raise BadImage(f"cannot be read ({error})") from error
 
 
-def _rows(csv_path, required):
+def csv_rows(csv_path, required):
     """(line number, row dict) of a CSV that must have the `required` columns."""
     try:
         with open(csv_path, newline="", encoding="utf-8-sig") as file:
@@ -114,7 +125,7 @@ def read_truth(csv_path):
     Raises AnnotationError naming the row.
     """
     truth = {}
-    for row_number, row in _rows(csv_path, ["image_id", "labels"]):
+    for row_number, row in csv_rows(csv_path, ["image_id", "labels"]):
         try:
             labels, boxes = parse_kuzushiji_labels(row["labels"] or "")
         except ValueError as error:
@@ -126,136 +137,106 @@ def read_truth(csv_path):
     return truth
 
 
+def find_image(folder, image_id):
+    """The image of that name in `folder`, whatever its suffix (.jpg first); None if absent."""
+    for suffix in PAGE_SUFFIXES:
+        for path in (pathlib.Path(folder, image_id + s) for s in (suffix, suffix.upper())):
+            if os.path.isfile(path):  # False, and no error, where the name is too long
+                return path
+    return None
+
+
+def inside(folder, name):
+    """Path of the file `name` of a folder. Raises ValueError where it is absent or elsewhere."""
+    try:
+        root = pathlib.Path(folder).resolve()
+        path = (root / name).resolve()
+        found = path.is_file()
+    except (OSError, ValueError) as error:  # too long, or a NUL in it
+        raise ValueError(f"{name[:100]!r} cannot be a path ({error})") from error
+    if not path.is_relative_to(root):
+        raise ValueError(f"{name!r} lies outside {folder}")
+    if not found:
+        raise ValueError(f"no image {path}")
+    return path
+
+
 def read_kuzushiji(csv_path, image_dir):
-    """Pages of the Kaggle layout: `image_id,labels`; images at IMAGE_DIR/ID.jpg; group = book title."""
-    images, problems, seen = [], [], {}
-    for row_number, row in _rows(csv_path, ["image_id", "labels"]):
+    """Pages of the Kaggle layout, `image_id,labels`, and images at IMAGE_DIR/ID.jpg (or another
+    suffix); group = book title."""
+    images, problems = [], []
+    for image, row in _announced_pages(csv_path, image_dir, ["image_id", "labels"], problems):
+        try:
+            image.labels, image.boxes = parse_kuzushiji_labels(row["labels"] or "")
+            image.numbers = np.arange(len(image.boxes))
+        except ValueError as error:
+            problems.append(Problem(image.file, image.row, f"page {image.image_id}: {error}"))
+            continue
+        images.append(image)
+    return images, problems
+
+
+def read_pages(csv_path, image_dir):
+    """Pages to be read: those of a CSV's `image_id`, or every image that lies in IMAGE_DIR itself.
+
+    csv_path: None for the latter; labels it may have are not looked at. Boxes are empty.
+    """
+    problems = []
+    if csv_path is not None:
+        pages = _announced_pages(csv_path, image_dir, ["image_id"], problems)
+        return [image for image, _ in pages], problems
+    try:
+        paths = sorted(path for path in pathlib.Path(image_dir).iterdir()
+                       if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+                       and not path.name.startswith("."))
+    except OSError as error:
+        raise AnnotationError(f"no pages: {image_dir} cannot be listed ({error.strerror})"
+                              ) from error
+    if not paths:
+        raise AnnotationError(f"no pages: {image_dir} holds no image "
+                              f"({' '.join(sorted(IMAGE_SUFFIXES))})")
+    pages = {}
+    for path in paths:
+        if path.stem in pages:
+            problems.append(Problem(str(path), None, f"page {path.stem!r} is there already, as "
+                                                     f"{pages[path.stem].path}"))
+            continue
+        pages[path.stem] = _page(path.stem, path, str(path), None)
+    return list(pages.values()), problems
+
+
+def _page(image_id, path, file, row):
+    return SourceImage(image_id, str(path), None, image_id.split("_")[0], [],
+                       np.zeros((0, 4), np.int64), -1, file, row)
+
+
+def _announced_pages(csv_path, image_dir, columns, problems):
+    """Yields (SourceImage without boxes, row dict) of each sound row; others become problems."""
+    seen = {}
+    for row_number, row in csv_rows(csv_path, columns):
         image_id, bad = row["image_id"] or "", lambda what: problems.append(
             Problem(str(csv_path), row_number, what))
         if image_id in seen:
             bad(f"image_id {image_id!r} stands in row {seen[image_id]} already")
             continue
         seen[image_id] = row_number
-        path = pathlib.Path(image_dir, f"{image_id}.jpg")
-        if not re.fullmatch(r"[\w.-]+", image_id) or image_id.startswith("."):
+        if not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", image_id):
             bad(f"image_id {image_id!r} is not a plain file name")
             continue
-        if not path.is_file():
-            bad(f"no image {path}")
+        path = find_image(image_dir, image_id)
+        if path is None:
+            bad(f"no image {pathlib.Path(image_dir, image_id + PAGE_SUFFIXES[0])} (nor one of "
+                "another suffix)")
             continue
-        try:
-            labels, boxes = parse_kuzushiji_labels(row["labels"] or "")
-        except ValueError as error:
-            bad(f"page {image_id}: {error}")
-            continue
-        images.append(SourceImage(image_id, str(path), None, image_id.split("_")[0], labels, boxes,
-                                  -1, str(csv_path), row_number))
-    return images, problems
-
-
-def _folder_files(data_dir):
-    """(zip member or None, path relative to the root in POSIX form), sorted, of a folder or zip."""
-    return [(member, name) for member, name in _all_files(data_dir)
-            if not any(part == "__MACOSX" or part.startswith(".") and part != ".."
-                       for part in pathlib.PurePosixPath(name).parts)]  # not a user's own files
-
-
-def _all_files(data_dir):
-    root = pathlib.Path(data_dir)
-    if root.is_file():
-        try:
-            with zipfile.ZipFile(root) as archive:
-                return sorted((i.filename, i.filename) for i in archive.infolist()
-                              if not i.is_dir())
-        except zipfile.BadZipFile as error:
-            raise AnnotationError(f"{root} is not a zip file ({error})") from error
-    if not root.is_dir():
-        raise AnnotationError(f"no folder or zip file at {root}")
-    return sorted((None, pathlib.Path(folder, name).relative_to(root).as_posix())
-                  for folder, _, names in os.walk(root) for name in names
-                  if pathlib.Path(folder, name).is_file())
-
-
-def read_folder(data_dir, group_regex=None, labelled=True):
-    """A folder per class, nested or not, or a zip of them; the class is the folder's path.
-
-    Leading folders that all images share are left out of class names and ids. `group_regex`: its
-    first group, searched in the id, is the image's group (a drawer, a camera). labelled: False
-    allows images in no class folder.
-    """
-    files = [(member, name) for member, name in _folder_files(data_dir)
-             if pathlib.PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
-    if not files:
-        raise AnnotationError(f"{data_dir} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
-    leading_out = [name for _, name in files
-                   if name.startswith("/") or ".." in pathlib.PurePosixPath(name).parts]
-    problems = [Problem(name, None, "its path leads out of the zip") for name in leading_out]
-    files = [file for file in files if file[1] not in leading_out]
-    parents = {pathlib.PurePosixPath(name).parent for _, name in files}
-    shared = os.path.commonpath(parents) if len(parents) > 1 else ""
-    images, seen = [], set()
-    for member, name in files:
-        identity = pathlib.PurePosixPath(name)
-        if shared not in ("", "."):
-            identity = identity.relative_to(shared)
-        label, group = str(identity.parent), ""
-        if str(identity) in seen:
-            problems.append(Problem(name, None, "stands there twice"))
-            continue
-        seen.add(str(identity))
-        if label == "." and labelled:
-            problems.append(Problem(name, None, "lies in no class folder"))
-            continue
-        if group_regex:
-            match = re.search(group_regex, str(identity))
-            if not match or not match.groups() or match.group(1) is None:
-                problems.append(Problem(name, None, f"--group_regex {group_regex!r} finds no group "
-                                                    f"in {str(identity)!r}"))
-                continue
-            group = match.group(1)
-        path = str(data_dir) if member else str(pathlib.Path(data_dir, name))
-        images.append(SourceImage(str(identity), path, member, group, [label], None, -1, name,
-                                  None))
-    return images, problems
-
-
-def read_table(csv_path, data_dir, labelled=True):
-    """`path,label[,id][,group][,fold]`; paths relative to `data_dir` and inside it; id = path.
-
-    labelled: False makes the label optional.
-    """
-    images, problems, seen = [], [], {}
-    root = pathlib.Path(data_dir).resolve()
-    for row_number, row in _rows(csv_path, ["path", "label"] if labelled else ["path"]):
-        bad = lambda what: problems.append(Problem(str(csv_path), row_number, what))
-        image_id = row.get("id") or row["path"]
-        try:
-            path = (root / (row["path"] or "")).resolve()
-            path.is_file()
-        except (OSError, ValueError) as error:  # too long, or a NUL in it
-            bad(f"{row['path'][:100]!r} cannot be a path ({error})")
-            continue
-        if not path.is_relative_to(root):
-            bad(f"{row['path']!r} lies outside {data_dir}")
-        elif not path.is_file():
-            bad(f"no image {path}")
-        elif labelled and not row["label"]:
-            bad(f"{row['path']!r} has no label")
-        elif image_id in seen:
-            bad(f"id {image_id!r} stands in row {seen[image_id]} already")
-        elif row.get("fold") and not re.fullmatch(r"\d{1,6}", row["fold"]):
-            bad(f"fold {row['fold']!r} is not a whole number")
-        else:
-            seen[image_id] = row_number
-            images.append(SourceImage(image_id, str(path), None, row.get("group") or "",
-                                      [row.get("label") or ""], None, int(row.get("fold") or -1),
-                                      str(csv_path), row_number))
-    return images, problems
+        yield _page(image_id, path, str(csv_path), row_number), row
 
 
 def check_image(image, max_megapixels, decode):
-    """Problems of one image: unreadable, too large, boxes outside. Fills in its width and height,
-    and drops the boxes that are at fault. decode: decode it whole, to find damage further in."""
+    """Problems of one image: unreadable, too large, of another size than stated, boxes outside.
+
+    Fills in its width and height (they stay 0 if it cannot be packed), and drops the boxes that are
+    at fault. decode: decode it whole, to find damage further in.
+    """
     try:
         source = image.read() if decode or image.member else image.path
         if decode:
@@ -264,18 +245,26 @@ def check_image(image, max_megapixels, decode):
             _, image.width, image.height = open_image(source, max_megapixels)
     except BadImage as error:
         return [Problem(image.file, image.row, f"{image.image_id}: {error}")]
+    if image.stated_size not in (None, (image.width, image.height)):
+        fault = (f"{image.image_id}: the image is {image.width} x {image.height} px, but its "
+                 f"annotations are of one of {' x '.join(map(str, image.stated_size))} px")
+        image.width = image.height = 0
+        return [Problem(image.file, image.row, fault)]
     if image.boxes is None:
         return []
+    if image.detected:
+        image.boxes = rounded_onto(image.boxes, image.width, image.height)
     corner, size = image.boxes[:, :2], image.boxes[:, 2:]
     sized = (size > 0).all(axis=1)
-    inside = ((corner >= 0) & (corner + size <= [image.width, image.height])).all(axis=1)
+    on_page = ((corner >= 0) & (corner + size <= [image.width, image.height])).all(axis=1)
     problems = []
-    for index in np.flatnonzero(~(sized & inside)):
+    for index in np.flatnonzero(~(sized & on_page)):
         fault = (f"is not inside the page of {image.width} x {image.height} px" if sized[index]
                  else "has no size")
         problems.append(Problem(image.file, image.row, (
-            f"page {image.image_id}: box {index} ({image.labels[index]} "
+            f"page {image.image_id}: box {image.numbers[index]} ({image.labels[index]} "
             f"{' '.join(map(str, image.boxes[index]))}) {fault}")))
-    image.labels = [label for label, keep in zip(image.labels, sized & inside) if keep]
-    image.boxes = image.boxes[sized & inside]
+    kept = np.flatnonzero(sized & on_page)
+    image.labels = [image.labels[index] for index in kept]
+    image.boxes, image.numbers = image.boxes[kept], image.numbers[kept]
     return problems

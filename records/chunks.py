@@ -1,4 +1,4 @@
-"""Cutting, cleaning and encoding the records of a chunk of images, in a worker process.
+"""Cleaning, cutting and encoding the records of a chunk of images, in a worker process.
 
 A chunk is two files: NAME.bin, the encoded records one after another, and NAME.json, what is in it.
 The second is written last and renamed into place, so a chunk that has it is whole.
@@ -14,6 +14,7 @@ from records.annotations import Problem
 from records.cleaning import denoised_crops, local_contrast
 from records.files import replaced, write_json
 from records.images import BadImage, decode_image, encode_image, resize
+from records.letterbox import Letterbox
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +22,15 @@ class CropOptions:
     """How a record is made of an image; all of it is kept in dataset.json."""
     size: int  # px, the side of the square record
     channels: int  # 1 (gray) or 3 (RGB)
-    fit: str  # stretch, pad, crop
-    margin: float  # of the box's width and height, added on each side
+    fit: str | None  # stretch, pad, crop; of boxes and images
+    margin: float | None  # of the box's width and height, added on each side
     local_contrast: bool
     denoise: bool
     encoding: str  # png, jpeg
     jpeg_quality: int
     max_megapixels: float
+    records: str = "boxes"  # boxes, pages, images: of what a record is made
+    aspect: float | None = None  # height:width that pages are padded to
 
 
 def grown_rectangles(boxes, margin, width, height):
@@ -44,11 +47,11 @@ def grown_rectangles(boxes, margin, width, height):
 def cut_records(page, boxes, options):
     """Yields the finished records of a page, uint8 [size, size, channels] (BGR if 3 channels).
 
-    page: uint8 [h, w, 3], BGR. boxes: int [n, 4] x y w h px, or None for the whole image.
+    page: uint8 [h, w, 3], BGR. boxes: int [n, 4] x y w h px; only those of records="boxes" count.
     """
     height, width = page.shape[:2]
-    rectangles = (np.array([[0, 0, width, height]]) if boxes is None
-                  else grown_rectangles(boxes, options.margin, width, height))
+    rectangles = (grown_rectangles(boxes, options.margin, width, height)
+                  if options.records == "boxes" else np.array([[0, 0, width, height]]))
     if options.local_contrast:
         page = local_contrast(page)
     crops = (denoised_crops(page, rectangles) if options.denoise
@@ -56,7 +59,10 @@ def cut_records(page, boxes, options):
     for crop in crops:
         if options.channels == 1:
             crop = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[:, :, None]
-        yield resize(crop, options.size, options.fit)
+        if options.records == "pages":
+            yield Letterbox(width, height, options.size, options.aspect).draw(crop)
+        else:
+            yield resize(crop, options.size, options.fit)
 
 
 def pack_chunk(images, options, path):
@@ -64,28 +70,29 @@ def pack_chunk(images, options, path):
     cv2.setNumThreads(1)  # the processes are the parallelism
     path = pathlib.Path(path)
     lengths, problems = {}, []
-    pixels, total, squares = 0, np.zeros(options.channels), np.zeros(options.channels)
+    pixels, total, squares = 0, *np.zeros((2, options.channels), np.int64)
     with replaced(path.with_suffix(".bin")) as beside, open(beside, "wb") as file:
         for image in images:
-            if image.boxes is not None and not len(image.boxes):
-                continue  # a page without text has no record, and need not be decoded
+            record_ids = image.record_ids(options.records)
+            if not record_ids:
+                continue  # a page without text, of which no box is cut, need not be decoded
             try:
                 page = decode_image(image.read(), options.max_megapixels)
             except BadImage as error:
                 problems.append(Problem(image.file, image.row, f"{image.image_id}: {error}"))
                 continue
-            for record_id, record in zip(image.record_ids(),
-                                         cut_records(page, image.boxes, options), strict=True):
-                values = record.astype(np.float64) / 255
-                pixels += values.shape[0] * values.shape[1]
-                total += values.sum((0, 1))
-                squares += (values ** 2).sum((0, 1))
+            for record_id, record in zip(record_ids, cut_records(page, image.boxes, options),
+                                         strict=True):
+                pixels += record.shape[0] * record.shape[1]
+                total += record.sum((0, 1), np.int64)  # exact, and so free of any order
+                squares += np.square(record, dtype=np.uint32).sum((0, 1), np.int64)
                 data = encode_image(record, options.encoding, options.jpeg_quality)
                 lengths[record_id] = len(data)
                 file.write(data)
     write_json(path.with_suffix(".json"), {
         "lengths": lengths, "problems": [dataclasses.asdict(p) for p in problems],
-        "pixels": pixels, "sum": total[::-1].tolist(), "squares": squares[::-1].tolist()})
+        "pixels": pixels, "sum": (total[::-1] / 255).tolist(),
+        "squares": (squares[::-1] / 255 ** 2).tolist()})
     return len(images)
 
 

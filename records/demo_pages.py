@@ -4,9 +4,14 @@
 
 OUT/train.csv, OUT/test.csv        image_id,labels (labels: `U+XXXX x y w h` … in px, empty for a drawing)
 OUT/train_images, OUT/test_images  IMAGE_ID.jpg; an image id is BOOK_LEAF_SIDE, and no book is in both
+OUT/train_unread.csv, OUT/test_unread.csv  image_id,kind,x,y,w,h: writing that must not be read
 OUT/unicode_translation.csv        Unicode,char: the classes
 OUT/sample_submission.csv          image_id,labels: a row per test page
 OUT/demo.json                      the options that made it
+
+The unread writing is `ruby`, the small kana between the columns, and `shine_through`, the mirrored
+writing of the other side: a row for each character, its box in px round what is visible of it where
+nothing covers it, clipped to the page. A page without any has no row.
 
 Every page is a pure function of (seed, its number, the options), whatever the number of workers.
 """
@@ -24,7 +29,7 @@ from typing import NamedTuple
 
 from arguments import Parser, number
 
-FORMAT = 1            # of the pages and of demo.json; raise it when the same options draw other pages
+FORMAT = 2            # of the folder; raise it when the same options make other files
 MARKER = "demo.json"
 SAMPLE_LABELS = "U+003F 1 1 U+FF2F 2 2"
 JPEG_QUALITY = 92
@@ -104,8 +109,8 @@ def render_set(options):
         shutil.rmtree(partial)
     for split in ("train", "test"):
         (partial / f"{split}_images").mkdir(parents=True)
-    labels = _render_all(options, pages, partial)
-    _write_tables(partial, classes, pages, labels)
+    labels, unread = _render_all(options, pages, partial)
+    _write_tables(partial, classes, pages, labels, unread)
     (partial / MARKER).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
     if options.out_dir.exists():
         shutil.rmtree(options.out_dir)
@@ -142,7 +147,7 @@ def _is_made(options, identity):
     if options.overwrite:
         return False
     if made == identity:
-        raise ValueError(f"{folder} has lost some of its pages; give --overwrite to render them again")
+        raise ValueError(f"{folder} has lost some of its files; give --overwrite to render them again")
     old, new = made.get("options", {}), identity["options"]
     differing = [f"--{name} {old.get(name)} (asked for: {new.get(name)})"
                  for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
@@ -153,6 +158,8 @@ def _is_made(options, identity):
 
 def _has_its_pages(folder):
     for split in ("train", "test"):
+        if not all((folder / f"{split}{table}.csv").is_file() for table in ("", "_unread")):
+            return False
         with open(folder / f"{split}.csv", newline="", encoding="utf-8") as file:
             if not all((folder / f"{split}_images" / f"{row['image_id']}.jpg").is_file()
                        for row in csv.DictReader(file)):
@@ -205,18 +212,21 @@ def _layout_rng(options, number):
 
 
 def _render_all(options, pages, folder):
-    """Render the pages into the folder, several at a time: the labels of each, by image id."""
+    """Render the pages into the folder, several at a time: the labels, and the unread writing, of
+    each by its image id."""
     from tqdm import tqdm
 
     workers = min(options.workers, len(pages))
     jobs = [(page, options.seed, options.page_height, str(folder)) for page in pages]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        done = pool.map(_render_page, jobs)
-        return dict(tqdm(done, total=len(jobs), desc="rendering", unit="page"))
+        done = tqdm(pool.map(_render_page, jobs), total=len(jobs), desc="rendering", unit="page")
+        ids, labels, unread = zip(*done)
+        return dict(zip(ids, labels)), dict(zip(ids, unread))
 
 
 def _render_page(job):
-    """Render and store one page; returns its image id and its labels as Kaggle writes them."""
+    """Render and store one page; returns its image id, its labels as Kaggle writes them, and rows
+    (kind, x, y, w, h) of its unread writing."""
     import cv2
     from records.demo_book import make_book
     from records.demo_render import render
@@ -224,20 +234,24 @@ def _render_page(job):
 
     page, seed, page_height, folder = job
     cv2.setNumThreads(1)  # the pages already keep every core busy
-    image, labelled = render(make_book(seed, page.book, page_height), page.text,
-                             [seed, 2, page.number], [seed, 3, page.number], page.left_leaf)
+    image, labelled, unread = render(make_book(seed, page.book, page_height), page.text,
+                                     [seed, 2, page.number], [seed, 3, page.number], page.left_leaf)
     path = os.path.join(folder, f"{page.split}_images", f"{page.image_id}.jpg")
     if not cv2.imwrite(path, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
         raise OSError(f"could not write {path}")
-    return page.image_id, " ".join(f"{to_label(c.char)} {c.x} {c.y} {c.w} {c.h}" for c in labelled)
+    labels = " ".join(f"{to_label(c.char)} {c.x} {c.y} {c.w} {c.h}" for c in labelled)
+    return page.image_id, labels, [tuple(u) for u in unread]
 
 
-def _write_tables(folder, classes, pages, labels):
+def _write_tables(folder, classes, pages, labels, unread):
     from records.demo_text import to_label
 
     for split in ("train", "test"):
         _write_csv(folder / f"{split}.csv", ("image_id", "labels"),
                    [(page.image_id, labels[page.image_id]) for page in pages if page.split == split])
+        _write_csv(folder / f"{split}_unread.csv", ("image_id", "kind", "x", "y", "w", "h"),
+                   [(page.image_id, *row) for page in pages if page.split == split
+                    for row in unread[page.image_id]])
     _write_csv(folder / "sample_submission.csv", ("image_id", "labels"),
                [(page.image_id, SAMPLE_LABELS) for page in pages if page.split == "test"])
     _write_csv(folder / "unicode_translation.csv", ("Unicode", "char"),

@@ -9,6 +9,8 @@ from records.demo_text import HIRAGANA
 
 EDGE = 0.35   # ink of at least this coverage is inside its box
 SLACK = 3     # px, the most that an annotator's box is too large on a side
+BLEED = 1     # px, that shine-through is seen beyond its strokes: it is blurred
+RUBY, SHINE_THROUGH = "ruby", "shine_through"  # kinds of writing that is not to be read
 
 
 class Column(NamedTuple):
@@ -22,6 +24,15 @@ class Column(NamedTuple):
 class Labelled(NamedTuple):
     """A character on the page and its box, px."""
     char: str
+    x: int
+    y: int
+    w: int
+    h: int
+
+
+class Unread(NamedTuple):
+    """Writing that is no part of the text, and the box of what is visible of it, px."""
+    kind: str             # RUBY or SHINE_THROUGH
     x: int
     y: int
     w: int
@@ -49,7 +60,8 @@ def room(layout, rng):
 
 
 def render(book, text, layout_seed, page_seed, left_leaf):
-    """One page: image uint8 [h, w, 3] (blue, green, red) and its characters in reading order.
+    """One page: image uint8 [h, w, 3] (blue, green, red), its characters in reading order as a list
+    of Labelled, and what must not be read on it as a list of Unread: shine-through, then ruby.
 
     text: the page's characters, as many as `room` says for default_rng(layout_seed); None for a page
     with only a drawing. left_leaf: the page lies left of the fold.
@@ -57,7 +69,7 @@ def render(book, text, layout_seed, page_seed, left_leaf):
     layout, rng = book.layout, np.random.default_rng(page_seed)
     shape = layout.height, layout.width
     sheet = demo_paper.paper(rng, book.paper, *shape)
-    _shine_through(rng, book, sheet)
+    unread = _shine_through(rng, book, sheet)
     ink = np.zeros(shape, np.float32)
     tooth = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 0.8) * np.float32(0.75)
     labelled = []
@@ -68,13 +80,15 @@ def render(book, text, layout_seed, page_seed, left_leaf):
     else:
         if layout.frame:
             _frame(rng, layout, ink, tooth)
-        labelled = _text(rng, book, text, columns(layout, np.random.default_rng(layout_seed)), ink, tooth)
+        placed = columns(layout, np.random.default_rng(layout_seed))
+        labelled, ruby = _text(rng, book, text, placed, ink, tooth)
+        unread += ruby
     pooled = 1 - 0.10 * np.abs(demo_paper.clouds(rng, *shape, layout.size / 3, 1))
     absorbed = 1 - np.float32(book.ink) / np.float32(book.paper.colour)
     sheet *= 1 - (ink * pooled)[..., None] * absorbed  # multiplied: the fibres show through the ink
     demo_paper.bore(rng, book.paper, sheet)
     demo_paper.scan(rng, book.paper, sheet, gutter_right=left_leaf)
-    return np.clip(sheet, 0, 255).astype(np.uint8), labelled
+    return np.clip(sheet, 0, 255).astype(np.uint8), labelled, unread
 
 
 def _put(ink, tooth, mask, x, y, density):
@@ -95,19 +109,21 @@ def _put(ink, tooth, mask, x, y, density):
 
 
 def _text(rng, book, text, placed, ink, tooth):
-    """Write all columns; returns the characters with their boxes."""
-    labelled, start = [], 0
+    """Write all columns; returns the characters with their boxes, and the ruby beside them."""
+    labelled, ruby, start = [], [], 0
     load = rng.uniform(0.5, 1.0)
     for column in placed:
         chars = text[start:start + column.count]
         start += column.count
-        labelled += _column(rng, book, chars, column, ink, tooth, load)
+        written, beside = _column(rng, book, chars, column, ink, tooth, load)
+        labelled += written
+        ruby += beside
         load = rng.uniform(0.5, 1.0)
-    return labelled
+    return labelled, ruby
 
 
 def _column(rng, book, chars, column, ink, tooth, load):
-    """Write one column, its links and its ruby; returns the characters with their boxes."""
+    """Write one column, its links and its ruby; returns the characters, and the ruby, with boxes."""
     hand, size = book.hand, book.layout.size
     written, loads = [], []
     for char in chars:
@@ -115,7 +131,7 @@ def _column(rng, book, chars, column, ink, tooth, load):
         written.append(demo_brush.write(char, size * scale * rng.uniform(0.84, 1.14), hand, rng, load))
         loads.append(load)
         load = load - rng.uniform(0.02, 0.12) if load > 0.25 else 1.0  # the brush is dipped anew
-    labelled, previous_exit = [], None
+    labelled, ruby, previous_exit = [], [], None
     drift = np.cumsum(rng.normal(0, 0.045, len(chars))) * size
     for char, mark, top, shift, ink_load in zip(chars, written, _tops(column, written), drift, loads):
         x = round(column.x + 0.5 * shift + rng.normal(0, 0.02) * size)
@@ -130,8 +146,8 @@ def _column(rng, book, chars, column, ink, tooth, load):
             _link(rng, ink, tooth, previous_exit, entry, hand.width * size, density)
         previous_exit = np.add(mark.exit, (x, y))
         if rng.random() < book.layout.ruby * (1.0 if char > "\u30ff" else 0.2):
-            _ruby(rng, book, ink, tooth, x + mark.x + mark.mask.shape[1], y)
-    return labelled
+            ruby += _ruby(rng, book, ink, tooth, x + mark.x + mark.mask.shape[1], y)
+    return labelled, ruby
 
 
 def _tops(column, written):
@@ -169,14 +185,16 @@ def _link(rng, ink, tooth, start, end, half_width, density):
 
 
 def _ruby(rng, book, ink, tooth, x, y):
-    """One to three small kana right of a character: read by people, not labelled."""
+    """One to three small kana right of a character: read by people, not labelled; each one's box."""
     size = 0.36 * book.layout.size
     count = int(rng.integers(1, 4))
+    boxes = []
     for place in range(count):
         char = HIRAGANA[rng.integers(len(HIRAGANA) - 1)]
         mark = demo_brush.write(char, size, book.hand, rng)
-        _put(ink, tooth, mark.mask, round(x + 0.6 * size) + mark.x,
-             round(y + (place - (count - 1) / 2) * size * 1.15) + mark.y, 0.85)
+        boxes.append(_put(ink, tooth, mark.mask, round(x + 0.6 * size) + mark.x,
+                          round(y + (place - (count - 1) / 2) * size * 1.15) + mark.y, 0.85))
+    return [Unread(RUBY, *box) for box in boxes if box]
 
 
 def _frame(rng, layout, ink, tooth):
@@ -205,21 +223,36 @@ def _frame(rng, layout, ink, tooth):
 
 
 def _shine_through(rng, book, sheet):
-    """The text of the other side, mirrored, blurred and bluish; in place on float32 [h, w, 3]."""
+    """The text of the other side, mirrored, blurred and bluish; in place on float32 [h, w, 3].
+
+    Returns each of its characters' box, as a list of Unread.
+    """
     layout = book.layout
     if book.paper.shine < 0.2:
-        return
+        return []
     half = layout.height // 2, layout.width // 2  # blurred anyway: written at half the size
     back = np.zeros(half, np.float32)
     even = np.zeros(half, np.float32)
+    boxes = []
     for column in columns(layout, rng):
         pitch = (column.bottom - column.top) / column.count
         for place in range(column.count):
             char = HIRAGANA[rng.integers(len(HIRAGANA) - 1)]
             mark = demo_brush.write(char, layout.size / 2, book.hand, rng)
-            _put(back, even, mark.mask, round(column.x / 2) + mark.x,
-                 round((column.top + (place + 0.5) * pitch) / 2) + mark.y, 1.0)
+            boxes.append(_put(back, even, mark.mask, round(column.x / 2) + mark.x,
+                              round((column.top + (place + 0.5) * pitch) / 2) + mark.y, 1.0))
     back = cv2.resize(back[:, ::-1], sheet.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     back = cv2.GaussianBlur(back, (0, 0), 2.2)
     patchy = np.clip(0.7 + 0.35 * demo_paper.clouds(rng, *sheet.shape[:2], layout.height / 8), 0.1, 1)
     sheet *= 1 - (back * patchy)[..., None] * np.float32((0.13, 0.18, 0.21)) * book.paper.shine
+    return [_seen_through(box, half, sheet.shape) for box in boxes if box]
+
+
+def _seen_through(box, half, shape):
+    """A box on the sheet of `half` the size, mirrored onto the page of `shape`, in whole px."""
+    x, y, w, h = box
+    scale = np.divide(shape[1::-1], half[::-1])  # x, y
+    corner = np.floor([half[1] - x - w, y] * scale).astype(int) - BLEED
+    end = np.ceil([half[1] - x, y + h] * scale).astype(int) + BLEED
+    corner, end = np.maximum(corner, 0), np.minimum(end, shape[1::-1])
+    return Unread(SHINE_THROUGH, *corner.tolist(), *(end - corner).tolist())

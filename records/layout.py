@@ -2,8 +2,10 @@
 
   dataset.json    class names, counts, statistics, options, a checksum per shard; written last
   manifest.csv    a row per record, in shard order
-  images.csv      a row per source image
+  images.csv      a row per source image: image_id, width, height (px), records, group
+  boxes.csv       only where the records are pages: a row per box, px of the page as it was
   NAME-00000-of-0000N.tfrecord
 """
-FORMAT_VERSION = 1  # of all of it; a reader refuses another
+FORMAT_VERSION = 2  # of all of it; a reader refuses another
 TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "source")  # of manifest.csv; and split_*
+BOX_COLUMNS = ("image_id", "label", "label_id", "x", "y", "w", "h")  # of boxes.csv

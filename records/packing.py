@@ -5,7 +5,6 @@ that a killed packing finished are used again when the annotations and options a
 """
 import concurrent.futures
 import dataclasses
-import datetime
 import fcntl
 import functools
 import hashlib
@@ -17,18 +16,18 @@ import pathlib
 import shutil
 import time
 
-import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from records.annotations import check_image
+from records.annotations import Problem, check_image
 from records.chunks import CropOptions, pack_chunk, read_chunk_index
-from records.files import sha256, write_json, write_text
+from records.files import write_text
 from records.layout import FORMAT_VERSION
-from records.splits import assign_folds, share_rare_classes, split_by_group
+from records.letterbox import LONGEST, is_strip
+from records.tables import record_table
 
 PAGES_PER_CHUNK = 4
 IMAGES_PER_CHUNK = 256
+MOST_CHUNKS = 512  # their files are all open at once in the end
 SHOWN_PROBLEMS = 50
 
 
@@ -81,11 +80,19 @@ def pack(images, problems, options):
             return finished
         announced = images
         images, problems = _check(images, list(problems), options)
-        table = _table(images, options)  # before the long part, for its errors
+        try:  # before the long part
+            table = record_table(images, options.crops.records, options)
+        except ValueError as error:
+            raise PackingError(str(error)) from error
         indices = _cut(images, partial, fingerprint, options)
         problems += [problem for index in indices for problem in index["problems"]]
         _report(problems, options, partial)
-        info = _write(announced, table, indices, problems, partial, fingerprint, options)
+        from records.write_store import write_store  # TensorFlow: not before it is needed
+        if not any(index["lengths"] for index in indices):
+            raise PackingError("nothing to pack: no image can be decoded")
+        info = write_store(partial, announced, table, indices, problems, fingerprint, options)
+        shutil.rmtree(partial / "chunks")
+        (partial / "fingerprint").unlink()
         old = out.with_name(f".{out.name}.old")
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -98,7 +105,9 @@ def pack(images, problems, options):
 
 def summary(info, out):
     classes = f"of {len(info['class_names'])} classes" if info["class_names"] else "without labels"
-    return (f"{info['n_records']} records {classes}, "
+    what = (f"{info['n_records']} pages with {info['n_boxes']} boxes" if info["records"] == "pages"
+            else f"{info['n_records']} records")
+    return (f"{what} {classes}, "
             f"{info['image']['size']} px {info['image']['encoding']}, "
             f"{len(info['shards'])} shard{'s' if len(info['shards']) > 1 else ''}, "
             f"{sum(s['bytes'] for s in info['shards']) / 1e6:.1f} MB -> {out}")
@@ -116,8 +125,8 @@ def _fingerprint(images, problems, options):
         stat = stats[image.path]
         boxes = None if image.boxes is None else image.boxes.tolist()
         digest.update(json.dumps([image.image_id, image.path, image.member, image.group,
-                                  image.labels, boxes, image.fold, stat.st_size,
-                                  stat.st_mtime_ns]).encode())
+                                  image.labels, boxes, image.detected, image.stated_size,
+                                  image.fold, stat.st_size, stat.st_mtime_ns]).encode())
     return digest.hexdigest()
 
 
@@ -129,6 +138,7 @@ def _finished(out, fingerprint, options):
         info = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
         same = info["fingerprint"] == fingerprint
         files = [("manifest.csv", None), ("images.csv", None),
+                 *([("boxes.csv", None)] if info.get("records") == "pages" else []),
                  *((shard["file"], shard["bytes"]) for shard in info["shards"])]
     except (OSError, ValueError, KeyError, TypeError):
         raise PackingError(f"{out} exists and is no packed store: choose another --out_dir, or "
@@ -160,12 +170,16 @@ def _check(images, problems, options):
 
     Pages that are to be denoised are decoded whole, since that costs little beside the denoising.
     """
-    checked = []
+    checked, records = [], options.crops.records
     for image in tqdm(images, desc="checking images", unit=" images", delay=2):
         found = check_image(image, options.crops.max_megapixels, decode=False)
-        problems += found
-        if image.width:
+        if records == "pages" and is_strip(image.width, image.height):
+            found = [Problem(image.file, image.row, (
+                f"{image.image_id}: {image.width} x {image.height} px is no page: one side is more "
+                f"than {LONGEST} times the other"))]
+        elif image.width:
             checked.append(image)
+        problems += found
     if options.crops.denoise and checked:
         with _pool(options.workers) as pool:
             damaged = pool.map(functools.partial(
@@ -176,7 +190,7 @@ def _check(images, problems, options):
         problems += [problem for found in damaged for problem in found]
         checked = [image for image, found in zip(checked, damaged) if not found]
     _report(problems, options, None)
-    if not any(len(image.labels) for image in checked):
+    if not any(image.record_ids(records) for image in checked):
         raise PackingError("nothing to pack: no sound record in the annotations")
     return checked, problems
 
@@ -208,7 +222,7 @@ def _cut(images, partial, fingerprint, options):
             shutil.rmtree(partial)
     spool.mkdir(parents=True, exist_ok=True)
     write_text(marker, fingerprint)
-    per_chunk = PAGES_PER_CHUNK if images[0].boxes is not None else IMAGES_PER_CHUNK
+    per_chunk = _chunk_length(len(images), options.crops.records)
     chunks = [images[i:i + per_chunk] for i in range(0, len(images), per_chunk)]
     paths = [spool / f"{number:06d}" for number in range(len(chunks))]
     todo = [(chunk, path) for chunk, path in zip(chunks, paths) if read_chunk_index(path) is None]
@@ -231,83 +245,7 @@ def _cut(images, partial, fingerprint, options):
     return [read_chunk_index(path) | {"file": str(path.with_suffix(".bin"))} for path in paths]
 
 
-def _table(images, options):
-    """A row per record, in annotation order, with its splits and fold. Raises PackingError."""
-    rows = [(record_id, image.image_id,
-             *([None] * 4 if image.boxes is None else image.boxes[i].tolist()),
-             image.group, image.labels[i], image.fold)
-            for image in images for i, record_id in enumerate(image.record_ids())]
-    table = pd.DataFrame(rows, columns=["id", "image_id", "x", "y", "w", "h", "group", "label",
-                                        "fold"]).astype({c: "Int64" for c in "xywh"})
-    try:
-        for name, val_groups in options.val_splits.items():
-            split = split_by_group(table["group"], val_groups)
-            if options.share_rare:
-                split = share_rare_classes(split, table["label"], options.seed)
-            table[f"split_{name}"] = split
-        if options.n_folds:
-            table["fold"] = assign_folds(table["label"], table["group"], options.n_folds,
-                                         options.seed, options.folds_by_group)
-    except ValueError as error:
-        raise PackingError(str(error)) from error
-    return table
-
-
-def _places(indices):
-    """DataFrame by record id: where each record lies in the chunks."""
-    rows = []
-    for index in indices:
-        offset = 0
-        for record_id, length in index["lengths"].items():
-            rows.append((record_id, index["file"], offset, length))
-            offset += length
-    return pd.DataFrame(rows, columns=["id", "file", "offset", "length"]).set_index("id")
-
-
-def _write(images, table, indices, problems, partial, fingerprint, options):
-    """Shards, manifest.csv, images.csv and, last, dataset.json in `partial`."""
-    from records.shards import write_shards  # TensorFlow: not before it is needed
-    places = _places(indices)
-    table = table[table["id"].isin(places.index)].reset_index(drop=True)
-    sources = places.loc[table["id"]].reset_index(drop=True)
-    if not len(table):
-        raise PackingError("nothing to pack: no image can be decoded")
-    counts = table["label"].value_counts().sort_index()
-    if options.source == "test":  # what is to be recognised must not be in the records
-        counts, table["label"] = counts[:0], ""
-    code = {name: i for i, name in enumerate(counts.index)}
-    table["label_id"] = table["label"].map(code).fillna(-1).astype(int)
-    table["source"] = options.source
-    manifest = write_shards(partial, options.name, table, sources, options.shard_mb * 1e6,
-                            options.seed)
-    write_text(partial / "manifest.csv", manifest.to_csv(index=False))
-    packed = table["image_id"].value_counts()
-    pages = pd.DataFrame([(i.image_id, i.width, i.height, packed.get(i.image_id, 0), i.group)
-                          for i in images],
-                         columns=["image_id", "width", "height", "records", "group"])
-    write_text(partial / "images.csv", pages.to_csv(index=False))
-    pixels = sum(index["pixels"] for index in indices)
-    mean = np.sum([index["sum"] for index in indices], axis=0) / pixels
-    square = np.sum([index["squares"] for index in indices], axis=0) / pixels
-    shards = [{"file": file, "records": int(records),
-               "bytes": (partial / file).stat().st_size, "sha256": sha256(partial / file)}
-              for file, records in manifest["shard"].value_counts().sort_index().items()]
-    info = {
-        "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
-        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "n_records": len(manifest), "n_images": len(images), "source": options.source,
-        "image": {"size": options.crops.size, "channels": options.crops.channels,
-                  "encoding": options.crops.encoding},
-        "class_names": list(counts.index), "class_counts": counts.tolist(),
-        "groups": sorted(set(table["group"])),
-        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1
-        "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
-        "manifest_sha256": sha256(partial / "manifest.csv"), "shards": shards,
-        "skipped": [str(problem) for problem in problems], "options": options.describe}
-    if problems:
-        print(f"left out {len(problems)} bad rows (named in dataset.json, \"skipped\"), the first: "
-              f"{problems[0]}")
-    write_json(partial / "dataset.json", info)
-    shutil.rmtree(partial / "chunks")
-    (partial / "fingerprint").unlink()
-    return info
+def _chunk_length(n_images, records):
+    """Images of a chunk: few where each is much work, more where there would be too many chunks."""
+    return max(IMAGES_PER_CHUNK if records == "images" else PAGES_PER_CHUNK,
+               math.ceil(n_images / MOST_CHUNKS))

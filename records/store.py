@@ -7,7 +7,9 @@ import json
 import pandas as pd
 import tensorflow as tf
 
-from records.layout import FORMAT_VERSION, TEXT_COLUMNS
+from records.layout import BOX_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
+
+REMEDY = "copy the store again, or repack it with create_tfrecords.py --overwrite"
 
 
 class StoreError(ValueError):
@@ -28,12 +30,31 @@ class Store:
     def shard_paths(self):
         return [f"{self.folder}/{shard['file']}" for shard in self.info["shards"]]
 
-
     def images(self):
         """images.csv: image_id, width, height (px), records, group of every packed image."""
         with tf.io.gfile.GFile(f"{self.folder}/images.csv") as file:
             return pd.read_csv(io.StringIO(file.read()), keep_default_na=False,
                                dtype={"image_id": str, "group": str})
+
+    def boxes(self):
+        """boxes.csv of a store of pages: image_id, label (str), label_id, x, y, w, h (int64).
+
+        x y w h are px of the page as it was, not of its record; in the annotations' order. Raises
+        StoreError for a file that is not the packed one, and for a store of other records.
+        """
+        path = f"{self.folder}/boxes.csv"
+        if self.info["records"] != "pages":
+            raise StoreError(f"{self.folder} holds {self.info['records']} and so no boxes.csv: "
+                             "pack pages with create_tfrecords.py --records=pages")
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                data = file.read()
+        except tf.errors.OpError as error:
+            raise StoreError(f"{path} is missing ({error.message}): {REMEDY}") from error
+        if hashlib.sha256(data).hexdigest() != self.info["boxes_sha256"]:
+            raise StoreError(f"{path} is not the one that was packed: {REMEDY}")
+        return pd.read_csv(io.BytesIO(data), keep_default_na=False, dtype={
+            name: str if name in TEXT_COLUMNS else "int64" for name in BOX_COLUMNS})
 
 
 def read_manifest(text):
@@ -55,41 +76,45 @@ def open_store(folder):
     if not tf.io.gfile.exists(join("dataset.json")):
         raise StoreError(f"no packed store at {folder} (dataset.json is absent): pack one with "
                          "create_tfrecords.py, or correct --data_tfrec_dir")
-    remedy = "copy the store again, or repack it with create_tfrecords.py --overwrite"
     try:
         with tf.io.gfile.GFile(join("dataset.json")) as file:
             info = json.loads(file.read())
-        info["shards"], info["manifest_sha256"], info["class_names"], info["image"], info["options"]
+        version = info["format_version"]
+        if version == FORMAT_VERSION:
+            info["shards"], info["manifest_sha256"], info["class_names"], info["image"]
+            info["options"], info["records"] == "pages" and info["boxes_sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{join('dataset.json')} is damaged ({error}): {remedy}") from error
-    if info.get("format_version") != FORMAT_VERSION:
-        raise StoreError(f"{join('dataset.json')} is of format {info.get('format_version')}, this "
-                         f"program reads {FORMAT_VERSION}: repack with create_tfrecords.py")
+        raise StoreError(f"{join('dataset.json')} is damaged ({error}): {REMEDY}") from error
+    if version != FORMAT_VERSION:
+        raise StoreError(f"{join('dataset.json')} is of format {version}, this program reads "
+                         f"{FORMAT_VERSION}: repack with create_tfrecords.py --overwrite")
+    if info["records"] == "pages" and not tf.io.gfile.exists(join("boxes.csv")):
+        raise StoreError(f"{join('boxes.csv')} is missing: {REMEDY}")
     try:
         with tf.io.gfile.GFile(join("manifest.csv")) as file:
             text = file.read()
         manifest = read_manifest(text)
         manifest["shard"], manifest["id"], manifest["label_id"]
     except (tf.errors.OpError, ValueError, KeyError) as error:  # ParserError is a ValueError
-        raise StoreError(f"{join('manifest.csv')} is missing or damaged ({error}): {remedy}"
+        raise StoreError(f"{join('manifest.csv')} is missing or damaged ({error}): {REMEDY}"
                          ) from error
     for shard in info["shards"]:
         path = join(shard["file"])
         if not tf.io.gfile.exists(path):
-            raise StoreError(f"shard {path} is missing: {remedy}")
+            raise StoreError(f"shard {path} is missing: {REMEDY}")
         size = tf.io.gfile.stat(path).length
         if size != shard["bytes"]:
             raise StoreError(f"shard {path} has {size} bytes, dataset.json says {shard['bytes']}: "
-                             f"it was cut or changed; {remedy}")
+                             f"it was cut or changed; {REMEDY}")
     counts = manifest["shard"].value_counts()
     for shard in info["shards"]:
         if counts.get(shard["file"], 0) != shard["records"]:
             raise StoreError(f"{join('manifest.csv')} has {counts.get(shard['file'], 0)} rows of "
                              f"shard {shard['file']}, dataset.json says {shard['records']}: "
-                             f"{remedy}")
+                             f"{REMEDY}")
     doubles = manifest["id"][manifest["id"].duplicated()]
     if len(doubles):
-        raise StoreError(f"{join('manifest.csv')}: id {doubles.iloc[0]!r} occurs twice: {remedy}")
+        raise StoreError(f"{join('manifest.csv')}: id {doubles.iloc[0]!r} occurs twice: {REMEDY}")
     if hashlib.sha256(text.encode()).hexdigest() != info["manifest_sha256"]:
-        raise StoreError(f"{join('manifest.csv')} is not the one that was packed: {remedy}")
+        raise StoreError(f"{join('manifest.csv')} is not the one that was packed: {REMEDY}")
     return Store(folder, info, manifest)

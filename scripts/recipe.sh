@@ -1,10 +1,14 @@
-# Sourced by run_training.sh and run_inference.sh: the environment; for RECIPE what packs its store
-# (PACK) and where that lies (STORE); for the demo, whose data are its own, DEMO=yes and DATA_DIR.
+# Sourced by run_training.sh and run_inference.sh: the environment; RECIPE, what reads; DETECTOR, what
+# finds the characters (empty: none); for the demo, whose data are its own, DEMO=yes and DATA_DIR.
 source scripts/environment.sh
-RECIPE=${RECIPE:-recipes/demo/classify.args}
+demo=recipes/demo/classify.args
+RECIPE=${RECIPE:-$demo}
+if [[ $RECIPE == "$demo" ]]; then
+  DETECTOR=${DETECTOR-recipes/demo/detect.args}
+fi
+DETECTOR=${DETECTOR:-}
 SYSTEM=$(basename "$(dirname "$RECIPE")")
-PACK=$(sed -n 's/^--pack=//p' "$RECIPE")
-STORE=${STORE:-data/$SYSTEM/$(basename "$PACK" .args)}
+STORES=${STORES:-data/$SYSTEM}
 DEMO=
 if [[ -z ${DATA_DIR:-} ]]; then
   if [[ $SYSTEM != demo ]]; then
@@ -14,3 +18,21 @@ if [[ -z ${DATA_DIR:-} ]]; then
   DEMO=yes
   DATA_DIR=data/demo/pages
 fi
+
+packing() {  # the packing recipe that a recipe names
+  sed -n 's/^--pack=//p' "$1"
+}
+
+store() {  # store RECIPE train|test: the folder of its packed records
+  echo "$STORES/$(basename "$(packing "$1")" .args)/$2"
+}
+
+check() {  # check OPTION...: refuses options of run.py now rather than after the packing
+  "$PYTHON" -m jobs.options "$@" || {
+    if [[ $DETECTOR ]]; then
+      echo "(arguments go to the training of $DETECTOR and of $RECIPE alike; DETECTOR= leaves the" \
+           "first out, RECIPE=$DETECTOR DETECTOR= the second)" >&2
+    fi
+    return 2
+  }
+}

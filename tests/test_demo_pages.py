@@ -63,7 +63,7 @@ def test_another_seed_gives_other_pages(tmp_path):
     one, two = digest(tmp_path / "1"), digest(tmp_path / "2")
     assert one.keys() == two.keys()
     assert {name for name in one if one[name] == two[name]} <= {
-        "unicode_translation.csv", "test.csv", "sample_submission.csv"}
+        "unicode_translation.csv", "test.csv", "test_unread.csv", "sample_submission.csv"}
 
 
 def test_layout_of_the_folder(made):
@@ -124,15 +124,16 @@ def clean(book, **layout):
 def render_clean(book, text=None, seed=3):
     size = demo_render.room(book.layout, np.random.default_rng(seed))
     text = text or "".join(itertools.islice(itertools.cycle(demo_text.HIRAGANA + "花山御"), size))
-    image, labelled = demo_render.render(book, text, seed, seed + 1, left_leaf=True)
+    image, labelled, unread = demo_render.render(book, text, seed, seed + 1, left_leaf=True)
     assert "".join(box.char for box in labelled) == text  # reading order, all of it, nothing else
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(int)
-    return gray < cv2.medianBlur(gray.astype(np.uint8), 51).astype(int) - 35, labelled
+    return gray < cv2.medianBlur(gray.astype(np.uint8), 51).astype(int) - 35, labelled, unread
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_boxes_hold_their_ink_tightly(number):
-    dark, labelled = render_clean(clean(make_book(2, number, 900), ruby=0.0))
+    dark, labelled, unread = render_clean(clean(make_book(2, number, 900), ruby=0.0))
+    assert not unread
     height, width = dark.shape
     gaps, inside = [], np.zeros_like(dark)
     for box in labelled:
@@ -160,15 +161,77 @@ def test_boxes_on_a_finished_page_are_inside_it_and_dark(made):
                 assert int(crop.max()) - int(crop.min()) > 50, f"{image_id}: {char} is faint"
 
 
-def test_ruby_is_drawn_but_not_labelled():
+def centred_in(box, others):
+    x, y = box.x + box.w / 2, box.y + box.h / 2
+    return any(o.x < x < o.x + o.w and o.y < y < o.y + o.h for o in others)
+
+
+def cover(boxes, shape):
+    inside = np.zeros(shape, bool)
+    for box in boxes:
+        inside[box.y:box.y + box.h, box.x:box.x + box.w] = True
+    return inside
+
+
+def test_ruby_is_drawn_not_labelled_and_its_places_are_told():
     book = make_book(2, 0, 900)
     outside = []
     for ruby in (0.0, 1.0):
-        dark, labelled = render_clean(clean(book, ruby=ruby))
-        for box in labelled:
-            dark[box.y:box.y + box.h, box.x:box.x + box.w] = False
+        dark, labelled, unread = render_clean(clean(book, ruby=ruby))
+        dark &= ~cover(labelled, dark.shape)
         outside.append(dark.sum())
     assert outside[1] > 1000 and outside[0] < outside[1] / 20
+    assert len(unread) > len(labelled) / 5 and {u.kind for u in unread} == {"ruby"}
+    assert sum(centred_in(u, labelled) for u in unread) < 0.01 * len(unread)
+    assert (dark & cover(unread, dark.shape)).sum() > 0.93 * outside[1]  # the rest: its faint edges
+    for u in unread:
+        ink = dark[u.y:u.y + u.h, u.x:u.x + u.w] | cover(labelled, dark.shape)[u.y:u.y + u.h, u.x:u.x + u.w]
+        assert ink.any() and u.w < 0.6 * book.layout.size and u.h < 0.6 * book.layout.size
+
+
+@pytest.mark.parametrize("odd", range(2))
+def test_shine_through_lies_in_its_boxes_and_is_mirrored(odd):
+    book = make_book(2, 1, 900 + odd)
+    layout = dataclasses.replace(book.layout, height=900 + odd, width=601 + odd)
+    book = dataclasses.replace(book, layout=layout, paper=dataclasses.replace(book.paper, shine=0.8))
+    sheet = np.full((layout.height, layout.width, 3), 200, np.float32)
+    unread = demo_render._shine_through(np.random.default_rng(4), book, sheet)
+    shade = 200 - sheet.mean(2)
+    dark, inside = shade > 6, cover(unread, shade.shape)
+    assert (dark & inside).sum() > 0.99 * dark.sum() and inside.mean() < 0.4
+    assert (dark & inside[:, ::-1]).sum() < 0.8 * dark.sum()
+    tight = []
+    for u in unread:
+        assert u.kind == "shine_through" and min(u.x, u.y) >= 0
+        assert u.x + u.w <= layout.width and u.y + u.h <= layout.height
+        here = shade[u.y:u.y + u.h, u.x:u.x + u.w]
+        strong = here > 0.35 * here.max()
+        assert here.max() > 1  # the patches without much of it, too
+        tight += [np.flatnonzero(strong.any(1))[0], np.flatnonzero(strong.any(0))[0],
+                  u.h - 1 - np.flatnonzero(strong.any(1))[-1], u.w - 1 - np.flatnonzero(strong.any(0))[-1]]
+    assert np.mean(tight) < 1.5
+    still = dataclasses.replace(book, paper=dataclasses.replace(book.paper, shine=0.1))
+    assert demo_render._shine_through(np.random.default_rng(4), still, sheet) == []
+
+
+def test_unread_writing_is_written_down(made):
+    rows = 0
+    for split in ("train", "test"):
+        lines = (made / f"{split}_unread.csv").read_text(encoding="utf-8").split("\n")
+        assert lines[0] == "image_id,kind,x,y,w,h" and lines[-1] == ""
+        pages, kinds = parse(made / f"{split}.csv"), collections.defaultdict(set)
+        for line in lines[1:-1]:
+            image_id, kind, *box = line.split(",")
+            x, y, w, h = map(int, box)
+            kinds[image_id].add(kind)
+            image = cv2.imread(str(made / f"{split}_images" / f"{image_id}.jpg"))
+            assert 0 <= x < x + w <= image.shape[1] and 0 <= y < y + h <= image.shape[0]
+        rows += len(lines) - 2
+        for image_id, boxes in pages.items():
+            book = make_book(5, int(image_id.split("_")[0]) - 900000001, 420)
+            assert ("shine_through" in kinds[image_id]) == (book.paper.shine >= 0.2)
+            assert ("ruby" in kinds[image_id]) == (book.layout.ruby > 0 and len(boxes) > 0)
+    assert rows > 1000
 
 
 def spread(hands, instances=6):
@@ -266,8 +329,17 @@ def test_a_finished_folder_is_kept_and_others_refused(tmp_path, capsys):
     demo_pages.main([*options, "--seed", "9", "--overwrite"])
     assert picture.stat().st_mtime_ns != written
     picture.unlink()
-    with pytest.raises(SystemExit, match="lost some of its pages; give --overwrite"):
+    with pytest.raises(SystemExit, match="lost some of its files; give --overwrite"):
         demo_pages.main([*options, "--seed", "9"])
+    demo_pages.main([*options, "--overwrite"])
+    (out / "test_unread.csv").rename(out / "away")
+    with pytest.raises(SystemExit, match="lost some of its files; give --overwrite"):
+        demo_pages.main(options)
+    (out / "away").rename(out / "test_unread.csv")
+    marker = out / demo_pages.MARKER
+    marker.write_text(marker.read_text().replace(f'"format": {demo_pages.FORMAT}', '"format": 1'))
+    with pytest.raises(SystemExit, match=f"format 1 .now: {demo_pages.FORMAT}.; give --overwrite"):
+        demo_pages.main(options)
 
     foreign = tmp_path / "mine"
     foreign.mkdir()

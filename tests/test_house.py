@@ -10,7 +10,8 @@ import pytest
 
 import create_tfrecords
 from arguments import number, on_off, or_none, output_name, values
-from jobs.options import JOBS, parse
+from jobs.option_groups import JOBS
+from jobs.options import parse
 
 MAY_IMPORT = {
     "records": set(), "models": set(), "pipeline": {"records"}, "training": {"pipeline", "models"},
@@ -64,7 +65,7 @@ def test_every_option_says_its_default(program):
     text = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True).stdout
     options = re.split(r"\n  (?=--)", text)[1:]
     plain = {"--overwrite", "--skip_bad", "--data_dir", "--out_dir", "--val_split", "--group_regex",
-             "--data_tfrec_dir", "--pack", "--split", "--val_fold", "--undersample_to", "--truth_csv",
+             "--data_tfrec_dir", "--pack", "--split", "--val_fold", "--undersample_to", "--truth_csv", "--unread_csv",
              "--dim_pre", "--milestones_epochs", "--cpu_replicas", "--stem_stride"}  # no default
     for option in options:
         name = option.split()[0]
@@ -76,7 +77,8 @@ def test_recipes_parse_and_name_what_packs_them(recipe):
     text = pathlib.Path(recipe).read_text()
     assert text.startswith("# "), "the first lines say what it is"
     if pathlib.Path(recipe).name.startswith("pack"):
-        create_tfrecords.parse([f"@{recipe}", "--data_dir=x", "--out_dir=y"])
+        create_tfrecords.parse([f"@{recipe}", "--data_dir=x", "--out_dir=y",
+                                *(["--json=z"] if "/coco/" in recipe else [])])
     else:
         options = parse([f"@{recipe}", "--data_tfrec_dir=x"])
         assert options.pack.is_file()
@@ -92,7 +94,7 @@ def refusal(capsys, *arguments):
 @pytest.mark.parametrize("arguments, says", [
     (["--batchsize=4"], "unknown option --batchsize (did you mean --batch_size"),
     (["--batch=4"], "unknown option --batch"),  # no abbreviations
-    (["--job=tran"], "'tran' is not one of train, val, test, submit, score (did you mean train?)"),
+    (["--job=tran"], "'tran' is not one of train, val, test, detect, submit, score (did you mean train?)"),
     (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax (did you mean softmax?)"),
     (["--lr=-1"], "-1 must be above 0"), (["--batch_size=1.5"], "'1.5' is not a whole number"),
     (["--rotate=190"], "at most 180"), (["--nesterov=yes"], "'yes' is neither on nor off"),

@@ -4,7 +4,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from inference.accuracy import accuracy_figures, on_device
-from inference.predict import PredictionError, Predictor, load_predictions, save_predictions
+from inference.predict import (PredictionError, Predictor, classifier, load_predictions,
+                               save_predictions)
 
 LOGITS = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
 
@@ -24,8 +25,8 @@ def padded():
 
 
 def test_results_are_by_record_without_padding():
-    predictor = Predictor(model(), tf.distribute.get_strategy(),
-                          lambda logits, index: {"logits": logits, "index": index})
+    predictor = Predictor(classifier(model(), lambda logits, index: {"logits": logits, "index": index}),
+                          tf.distribute.get_strategy())
     results = predictor(padded(), 11)
     assert (results["logits"] == LOGITS).all() and (results["index"] == np.arange(11)).all()
 
@@ -34,13 +35,14 @@ def test_results_are_by_record_without_padding():
                                          ([0, 1, -1, -1], "record 2 came 0 times")])
 def test_lost_and_double_records_are_errors(index, says):
     with pytest.raises(PredictionError, match=says):
-        Predictor(model(), tf.distribute.get_strategy(), lambda l, i: {"logits": l})(
+        Predictor(classifier(model(), lambda l, i: {"logits": l}), tf.distribute.get_strategy())(
             batches(np.array(index, np.int64), LOGITS[:4]), 3)
 
 
 def test_validation_figures_equal_numpy():
     labels = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2])
-    results = Predictor(model(), tf.distribute.get_strategy(), on_device(labels))(padded(), 11)
+    results = Predictor(classifier(model(), on_device(labels)),
+                        tf.distribute.get_strategy())(padded(), 11)
     loss = -np.log(np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True))[np.arange(11), labels]
     np.testing.assert_allclose(results["loss"], loss, rtol=1e-5)
     shared = np.arange(11) >= 6

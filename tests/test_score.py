@@ -4,9 +4,12 @@ import csv
 import numpy as np
 import pytest
 
-from inference.kuzushiji_score import Score, match_page, score_pages
+from inference.kuzushiji_score import (Score, false_positives_on, match_page, score_centres,
+                                       score_pages)
 from inference.submissions import (SubmissionError, centre_points, read_submission,
                                    write_submission)
+from records.annotations import AnnotationError
+from records.unread import read_unread
 
 
 def oracle(truth, predictions):
@@ -16,7 +19,8 @@ def oracle(truth, predictions):
         unused = list(zip(*predictions[page]))
         for label, (x, y, w, h) in zip(*truth[page]):
             for candidate in unused:
-                if candidate[0] == label and x < candidate[1][0] < x + w and y < candidate[1][1] < y + h:
+                px, py = candidate[1]
+                if candidate[0] == label and x < px < x + w and y < py < y + h:
                     unused.remove(candidate)
                     tp += 1
                     break
@@ -26,16 +30,21 @@ def oracle(truth, predictions):
     return tp, fp, fn
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_score_equals_the_plain_rule(seed):
+def random_pages(seed, n_labels=3):
     random = np.random.default_rng(seed)
     truth, predictions = {}, {}
     for page in "abcd":
         n, m = random.integers(0, 40, 2)
-        truth[page] = ([f"U+{k}" for k in random.integers(0, 3, n)],
+        truth[page] = ([f"U+{k}" for k in random.integers(0, n_labels, n)],
                        random.integers(0, 60, (n, 4)) + [0, 0, 5, 5])
-        predictions[page] = ([f"U+{k}" for k in random.integers(0, 3, m)],
+        predictions[page] = ([f"U+{k}" for k in random.integers(0, n_labels, m)],
                              [tuple(p) for p in random.integers(0, 100, (m, 2)).tolist()])
+    return truth, predictions
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_score_equals_the_plain_rule(seed):
+    truth, predictions = random_pages(seed)
     tp, fp, fn = oracle(truth, predictions)
     score = score_pages(truth, predictions)
     assert (score.matched, score.predicted, score.true) == (tp, tp + fp, tp + fn)
@@ -57,6 +66,84 @@ def test_empty_pages_count_nothing():
     assert score_pages({"p": nothing}, {"p": ([], [])}) == Score(0, 0, 0)
     assert Score(0, 0, 0).f1 == 0.0
     assert score_pages({"p": nothing}, {"p": (["a"], [(1, 1)])}) == Score(0, 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_centres_score_by_the_same_rule_with_one_label(seed):
+    truth, predictions = random_pages(seed)
+    tp, fp, fn = oracle(*({page: ([""] * len(labels), places)
+                           for page, (labels, places) in pages.items()}
+                          for pages in (truth, predictions)))
+    score = score_centres(truth, predictions)
+    assert (score.matched, score.predicted, score.true) == (tp, tp + fp, tp + fn)
+    assert score.matched > score_pages(truth, predictions).matched
+    assert score_centres({"p": (["a"], [[0, 0, 9, 9]])}, {"p": (["b"], [(4, 4)])}) == Score(1, 1, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_false_positives_are_put_where_they_lie(seed):
+    random = np.random.default_rng(seed)
+    truth, predictions = random_pages(seed)
+    truth = {page: (labels[:6], boxes[:6]) for page, (labels, boxes) in truth.items()}
+    unread = {page: [(kind, *box) for kind, box in zip(
+        random.choice(["ruby", "shine_through"], 12),
+        (random.integers(0, 80, (12, 4)) // [1, 1, 3, 3] + [0, 0, 2, 2]).tolist())]
+        for page in "abd"}
+    expected = {"ruby": 0, "shine_through": 0, "character": 0, "other": 0}
+    for page in truth:
+        left = list(predictions[page][1])
+        for x, y, w, h in truth[page][1]:
+            hits = [p for p in left if x < p[0] < x + w and y < p[1] < y + h]
+            left = left if not hits else left[:left.index(hits[0])] + left[left.index(hits[0]) + 1:]
+        for px, py in left:
+            place, least = "other", np.inf
+            for kind, x, y, w, h in unread.get(page, []):
+                within = x < px < x + w and y < py < y + h
+                if within and (w * h < least or w * h == least and kind == "ruby"):
+                    place, least = kind, w * h
+            if any(x < px < x + w and y < py < y + h for x, y, w, h in truth[page][1]):
+                place = "character"
+            expected[place] += 1
+    counts = false_positives_on(truth, predictions, unread)
+    assert counts == expected and counts["ruby"] + counts["shine_through"] > 0
+    score = score_centres(truth, predictions)
+    assert sum(counts.values()) == score.predicted - score.matched
+
+
+def test_false_positives_of_one_page():
+    truth = {"p": (["a", "b"], [[0, 0, 20, 20], [100, 0, 20, 20]]), "empty": ([], [])}
+    points = [(10, 10), (10, 11), (25, 5), (60, 60), (65, 65), (25, 4), (200, 200)]
+    predictions = {"p": (["c"] * 7, points), "empty": (["a"], [(5, 5)])}
+    unread = {"p": [("ruby", 22, 2, 6, 6), ("shine_through", 0, 0, 64, 64)]}
+    assert false_positives_on(truth, predictions, unread) == {
+        "ruby": 2, "shine_through": 1, "character": 1, "other": 3}
+    assert false_positives_on(truth, predictions, {}) == {"character": 1, "other": 6}
+    with pytest.raises(ValueError, match="'other'.*rename"):
+        false_positives_on(truth, predictions, {"p": [("other", 0, 0, 1, 1)]})
+
+
+def test_unread_boxes_are_read_and_bad_rows_named(tmp_path):
+    path = tmp_path / "unread.csv"
+    head = "image_id,kind,x,y,w,h\n"
+    path.write_text(head + "p,ruby,1,2,3,4\nq,shine_through,0,0,5,6\np,ruby,7,8,9,10\n")
+    assert read_unread(path) == {"p": [("ruby", 1, 2, 3, 4), ("ruby", 7, 8, 9, 10)],
+                                 "q": [("shine_through", 0, 0, 5, 6)]}
+    path.write_text(head)
+    assert read_unread(path) == {}
+    for row, says in (("p,ruby,1,2,3", "6 fields"), ("p,ruby,1,2,3,4,5", "6 fields"),
+                      (",ruby,1,2,3,4", "image_id '' .*not be empty"),
+                      ("p,,1,2,3,4", "kind '' must"),
+                      ("p,ruby,1.5,2,3,4", "x '1.5' is not a whole"),
+                      ("p,ruby,1,-2,3,4", "y '-2' is not a whole"),
+                      ("p,ruby,1,2,3,0", "3 x 0 px: it must have a size")):
+        path.write_text(head + "p,ruby,1,2,3,4\n" + row + "\n")
+        with pytest.raises(AnnotationError, match=f"unread.csv, row 3: .*{says}"):
+            read_unread(path)
+    path.write_text("image_id,x,y,w,h\n")
+    with pytest.raises(AnnotationError, match="image_id,x,y,w,h; it must have image_id,kind,x"):
+        read_unread(path)
+    with pytest.raises(AnnotationError, match="nowhere.csv cannot be read"):
+        read_unread(tmp_path / "nowhere.csv")
 
 
 def test_submission_round_trip_has_every_page(tmp_path):

@@ -1,0 +1,91 @@
+"""--job=train of --task=detect: a new CenterNet, trained on crops of the store's pages."""
+import numpy as np
+
+from jobs.detection import validation
+from jobs.errors import OptionError, option_errors
+from jobs.train import begin, finish, make_run_optimizer
+from models.centernet_targets import centernet_targets
+from pipeline.page_batches import (PageAugmentation, PageBoxes, page_steps_per_epoch,
+                                   page_training_batches)
+from pipeline.page_pixels import PagePixels
+from records.letterbox import Letterbox
+from training.centernet_step import CenterNetLoss, compile_centernet
+from training.devices import device_kind
+from training.trainer import use_xla
+
+
+def run(session):
+    started = begin(session)
+    o, store = session.options, session.store
+
+    # Data: which pages, how often; their boxes.
+    train_rows, val_rows = session.rows
+    with option_errors():
+        steps = page_steps_per_epoch(len(train_rows), o.crops_per_page, o.batch_size)
+    used = np.union1d(train_rows, val_rows)  # as session.source holds them
+    boxes = page_boxes(store, used)
+    characters = len(store.boxes())
+    print(f"data: {len(train_rows)} training pages ({steps * o.batch_size} crops an epoch), "
+          f"{len(val_rows)} validation pages, {characters} characters of "
+          f"{len(store.class_names)} classes")
+    if o.dim > store.info["image"]["size"]:
+        raise OptionError(f"--dim={o.dim} is more than the pages' {store.info['image']['size']} px")
+
+    # The run and its network.
+    classes = len(store.class_names)
+    session.plan_run(
+        classes=o.classes, network={
+            "architecture": o.architecture, "n_heatmaps": classes if o.classes == "heatmap" else 1,
+            "n_classes": classes if o.classes == "branch" else 0,
+            "class_channels": o.class_channels, "class_dropout": o.class_dropout} |
+        ({"backbone": o.backbone, "pyramid_channels": o.pyramid_channels,
+          "head_channels": o.head_channels} if o.architecture == "pyramid" else {}) |
+        ({"stem_stride": o.stem_stride} if o.stem_stride else {}))
+    model = session.build(session.run, o.weights)
+    with session.strategy.scope(), option_errors():
+        compile_centernet(
+            model, make_run_optimizer(o, steps),
+            CenterNetLoss(o.heatmap_loss, o.class_weight, o.size_weight, o.offset_weight),
+            steps_per_execution=o.steps_per_execution,
+            xla=use_xla(o.xla, device_kind(session.strategy), session.strategy.num_replicas_in_sync))
+    name = o.backbone if o.architecture == "pyramid" else o.architecture
+    print(f"network: CenterNet, {name}, {model.count_params() / 1e6:.2f} M parameters")
+
+    # Batches.
+    source, position = session.source
+    pixels = PagePixels(p=o.colour_p, **{name: getattr(o, name) for name in (
+        "brightness", "contrast", "gamma", "hue", "saturation", "rgb_shift", "gray", "clahe",
+        "noise", "blur")})
+    batches = page_training_batches(
+        source, position[train_rows], boxes,
+        PageAugmentation(o.rotate, o.scale, o.affine_p, pixels), session.input_format(session.run),
+        lambda boxes, class_ids, count: centernet_targets(
+            boxes, class_ids, count, side=o.dim, kernel=o.centre_kernel,
+            min_overlap=o.gaussian_overlap,
+            n_heatmaps=session.run.info["network"]["n_heatmaps"]),
+        batch_size=o.batch_size, seed=o.seed, n_epochs=o.n_epochs, crops_per_page=o.crops_per_page,
+        max_boxes=o.max_characters)
+    validate = None
+    if len(val_rows):
+        figures = validation(session, [1.0], precisions=False)
+        validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
+    finish(session, model, batches, steps, validate, started)
+
+
+def page_boxes(store, rows):
+    """PageBoxes of the pages at `rows` of the manifest, in shares of their records."""
+    images = store.images().set_index("image_id")
+    groups = dict(list(store.boxes().groupby("image_id", sort=False)))
+    boxes, classes, splits = [np.zeros((0, 4))], [np.zeros(0, np.int32)], [0]
+    for page in store.manifest["image_id"].to_numpy()[rows]:
+        if page in groups:
+            size = store.info["image"]["size"]
+            letterbox = Letterbox(int(images.at[page, "width"]), int(images.at[page, "height"]),
+                                  size, store.info["options"]["aspect"])
+            x, y, w, h = groups[page][list("xywh")].to_numpy(float).T
+            corners = np.stack([x, y, x + w, y + h], axis=1).reshape(-1, 2, 2)
+            boxes.append(letterbox.to_record(corners).reshape(-1, 4) / size)
+            classes.append(groups[page]["label_id"].to_numpy(np.int32))
+        splits.append(splits[-1] + (len(groups[page]) if page in groups else 0))
+    return PageBoxes(np.concatenate(boxes).astype(np.float32), np.concatenate(classes),
+                     np.array(splits, np.int64))

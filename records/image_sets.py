@@ -1,0 +1,110 @@
+"""Sets of whole images: a folder per class (or a zip of them), or a table of paths and labels."""
+import os
+import pathlib
+import re
+import zipfile
+
+from records.annotations import (IMAGE_SUFFIXES, AnnotationError, Problem, SourceImage, csv_rows,
+                                 inside)
+
+
+def _folder_files(data_dir):
+    """(zip member or None, path relative to the root in POSIX form), sorted, of a folder or zip."""
+    return [(member, name) for member, name in _all_files(data_dir)
+            if not any(part == "__MACOSX" or part.startswith(".") and part != ".."
+                       for part in pathlib.PurePosixPath(name).parts)]  # not a user's own files
+
+
+def _all_files(data_dir):
+    root = pathlib.Path(data_dir)
+    if root.is_file():
+        try:
+            with zipfile.ZipFile(root) as archive:
+                return sorted((i.filename, i.filename) for i in archive.infolist()
+                              if not i.is_dir())
+        except zipfile.BadZipFile as error:
+            raise AnnotationError(f"{root} is not a zip file ({error})") from error
+    if not root.is_dir():
+        raise AnnotationError(f"no folder or zip file at {root}")
+    return sorted((None, pathlib.Path(folder, name).relative_to(root).as_posix())
+                  for folder, _, names in os.walk(root) for name in names
+                  if pathlib.Path(folder, name).is_file())
+
+
+def find_group(group_regex, name):
+    """The first group of `group_regex`, searched in `name`; "" without one. Raises ValueError."""
+    if not group_regex:
+        return ""
+    match = re.search(group_regex, name)
+    if not match or not match.groups() or match.group(1) is None:
+        raise ValueError(f"--group_regex {group_regex!r} finds no group in {name!r}")
+    return match.group(1)
+
+
+def read_folder(data_dir, group_regex=None, labelled=True):
+    """A folder per class, nested or not, or a zip of them; the class is the folder's path.
+
+    Leading folders that all images share are left out of class names and ids. `group_regex`: its
+    first group, searched in the id, is the image's group (a drawer, a camera). labelled: False
+    allows images in no class folder.
+    """
+    files = [(member, name) for member, name in _folder_files(data_dir)
+             if pathlib.PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not files:
+        raise AnnotationError(f"{data_dir} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    leading_out = [name for _, name in files
+                   if name.startswith("/") or ".." in pathlib.PurePosixPath(name).parts]
+    problems = [Problem(name, None, "its path leads out of the zip") for name in leading_out]
+    files = [file for file in files if file[1] not in leading_out]
+    parents = {pathlib.PurePosixPath(name).parent for _, name in files}
+    shared = os.path.commonpath(parents) if len(parents) > 1 else ""
+    images, seen = [], set()
+    for member, name in files:
+        identity = pathlib.PurePosixPath(name)
+        if shared not in ("", "."):
+            identity = identity.relative_to(shared)
+        label = str(identity.parent)
+        if str(identity) in seen:
+            problems.append(Problem(name, None, "stands there twice"))
+            continue
+        seen.add(str(identity))
+        if label == "." and labelled:
+            problems.append(Problem(name, None, "lies in no class folder"))
+            continue
+        try:
+            group = find_group(group_regex, str(identity))
+        except ValueError as error:
+            problems.append(Problem(name, None, str(error)))
+            continue
+        path = str(data_dir) if member else str(pathlib.Path(data_dir, name))
+        images.append(SourceImage(str(identity), path, member, group, [label], None, -1, name,
+                                  None))
+    return images, problems
+
+
+def read_table(csv_path, data_dir, labelled=True):
+    """`path,label[,id][,group][,fold]`; paths relative to `data_dir` and inside it; id = path.
+
+    labelled: False makes the label optional.
+    """
+    images, problems, seen = [], [], {}
+    for row_number, row in csv_rows(csv_path, ["path", "label"] if labelled else ["path"]):
+        bad = lambda what: problems.append(Problem(str(csv_path), row_number, what))
+        image_id = row.get("id") or row["path"]
+        try:
+            path = inside(data_dir, row["path"] or "")
+        except ValueError as error:
+            bad(str(error))
+            continue
+        if labelled and not row["label"]:
+            bad(f"{row['path']!r} has no label")
+        elif image_id in seen:
+            bad(f"id {image_id!r} stands in row {seen[image_id]} already")
+        elif row.get("fold") and not re.fullmatch(r"\d{1,6}", row["fold"]):
+            bad(f"fold {row['fold']!r} is not a whole number")
+        else:
+            seen[image_id] = row_number
+            images.append(SourceImage(image_id, str(path), None, row.get("group") or "",
+                                      [row.get("label") or ""], None, int(row.get("fold") or -1),
+                                      str(csv_path), row_number))
+    return images, problems

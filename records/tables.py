@@ -1,0 +1,46 @@
+"""The tables of a store: a row per record, with its splits; per image; per box of packed pages."""
+import pandas as pd
+
+from records.layout import BOX_COLUMNS
+from records.splits import assign_folds, share_rare_classes, split_by_group
+
+
+def record_table(images, records, options):
+    """A row per record, in annotation order, with its splits and fold; records: as CropOptions has.
+
+    A page has neither box nor label: those on it are box_table's. options: PackingOptions. Raises
+    ValueError for splits that cannot be.
+    """
+    rows = []
+    for image in images:
+        labels = [""] if records == "pages" else image.labels
+        boxes = image.boxes.tolist() if records == "boxes" else [[None] * 4]
+        rows += [(record_id, image.image_id, *box, image.group, label, image.fold)
+                 for record_id, box, label in zip(image.record_ids(records), boxes, labels,
+                                                  strict=True)]
+    table = pd.DataFrame(rows, columns=["id", "image_id", "x", "y", "w", "h", "group", "label",
+                                        "fold"]).astype({c: "Int64" for c in "xywh"})
+    for name, val_groups in options.val_splits.items():
+        split = split_by_group(table["group"], val_groups)
+        if options.share_rare:
+            split = share_rare_classes(split, table["label"], options.seed)
+        table[f"split_{name}"] = split
+    if options.n_folds:
+        table["fold"] = assign_folds(table["label"], table["group"], options.n_folds, options.seed,
+                                     options.folds_by_group)
+    return table
+
+
+def box_table(images, packed):
+    """A row per box of the images whose id is in `packed`, in annotation order; no label_id yet."""
+    rows = [(image.image_id, label, *box)
+            for image in images if image.image_id in packed
+            for label, box in zip(image.labels, image.boxes.tolist(), strict=True)]
+    return pd.DataFrame(rows, columns=[c for c in BOX_COLUMNS if c != "label_id"])
+
+
+def image_table(images, packed):
+    """A row per image, as announced. packed: Series of the number of records by image_id."""
+    return pd.DataFrame([(i.image_id, i.width, i.height, packed.get(i.image_id, 0), i.group)
+                         for i in images],
+                        columns=["image_id", "width", "height", "records", "group"])

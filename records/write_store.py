@@ -1,0 +1,75 @@
+"""The files of a finished store: shards, manifest.csv, images.csv, boxes.csv, dataset.json."""
+import datetime
+import math
+
+import numpy as np
+import pandas as pd
+
+from records.files import sha256, write_json, write_text
+from records.layout import BOX_COLUMNS, FORMAT_VERSION
+from records.shards import write_shards
+from records.tables import box_table, image_table
+
+
+def _places(indices):
+    """DataFrame by record id: where each record lies in the chunks."""
+    rows = []
+    for index in indices:
+        offset = 0
+        for record_id, length in index["lengths"].items():
+            rows.append((record_id, index["file"], offset, length))
+            offset += length
+    return pd.DataFrame(rows, columns=["id", "file", "offset", "length"]).set_index("id")
+
+
+def write_store(folder, images, table, indices, problems, fingerprint, options):
+    """Writes the shards, the tables and, last, dataset.json; returns the contents of the last.
+
+    images: all that were announced (list of SourceImage). table: of record_table, where records
+    that could not be decoded are still in. indices: of the chunks, each with its `file`.
+    """
+    places = _places(indices)
+    table = table[table["id"].isin(places.index)].reset_index(drop=True)
+    sources = places.loc[table["id"]].reset_index(drop=True)
+    pages = options.crops.records == "pages"
+    packed = table["image_id"].value_counts()
+    labelled = box_table(images, packed.index) if pages else table
+    counts = labelled["label"].value_counts().sort_index()
+    if options.source == "test":  # what is to be recognised must not be in the records
+        counts, labelled["label"] = counts[:0], ""
+    code = {name: i for i, name in enumerate(counts.index)}
+    table["label_id"] = table["label"].map(code).fillna(-1).astype(int)
+    table["source"] = options.source
+    manifest = write_shards(folder, options.name, table, sources, options.shard_mb * 1e6,
+                            options.seed)
+    write_text(folder / "manifest.csv", manifest.to_csv(index=False))
+    write_text(folder / "images.csv", image_table(images, packed).to_csv(index=False))
+    boxes = {}
+    if pages:
+        labelled["label_id"] = labelled["label"].map(code).astype(int)
+        write_text(folder / "boxes.csv", labelled.to_csv(index=False, columns=BOX_COLUMNS))
+        boxes = {"n_boxes": len(labelled), "boxes_sha256": sha256(folder / "boxes.csv")}
+    pixels = sum(index["pixels"] for index in indices)
+    mean = np.sum([index["sum"] for index in indices], axis=0) / pixels
+    square = np.sum([index["squares"] for index in indices], axis=0) / pixels
+    shards = [{"file": file, "records": int(records),
+               "bytes": (folder / file).stat().st_size, "sha256": sha256(folder / file)}
+              for file, records in manifest["shard"].value_counts().sort_index().items()]
+    info = {
+        "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "n_records": len(manifest), "n_images": len(images), "source": options.source,
+        "records": options.crops.records, **boxes,
+        "image": {"size": options.crops.size, "channels": options.crops.channels,
+                  "encoding": options.crops.encoding},
+        "class_names": list(counts.index), "class_counts": counts.tolist(),
+        "groups": sorted(set(table["group"])),
+        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1
+        "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
+        "manifest_sha256": sha256(folder / "manifest.csv"), "shards": shards,
+        "skipped": [str(problem) for problem in problems], "options": options.describe}
+    if problems:
+        print(f"left out {len(problems)} bad rows (named in dataset.json, \"skipped\"), the first: "
+              f"{problems[0]}")
+    write_json(folder / "dataset.json", info)
+    return info
