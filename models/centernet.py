@@ -1,7 +1,8 @@
 """CenterNet: images -> centre heatmap, box size, centre offset, and classes at given cells.
 
-Zhou, Wang & Krähenbühl, "Objects as Points", 2019, arXiv:1904.07850. "pyramid" is the network of the
-5th place of Kuzushiji Recognition 2019, with size and offset added; the hourglasses are the original.
+Zhou, Wang & Krähenbühl, "Objects as Points", 2019, arXiv:1904.07850. "pyramid" is the network of
+the 5th place of Kuzushiji Recognition 2019, with size and offset added; "hourglass104" is the
+original, "hourglass_small" the same made light.
 """
 import tensorflow as tf
 from tensorflow import keras
@@ -16,7 +17,7 @@ from models.registry import did_you_mean
 layers = keras.layers
 
 ARCHITECTURES = ("pyramid", *HOURGLASSES)
-# A heatmap of about 0.1 everywhere to begin with (the published value), as nearly all cells are empty.
+# A heatmap of about 0.1 everywhere to begin with, as published: nearly all cells are empty.
 HEATMAP_BIAS = -2.19
 
 
@@ -59,8 +60,8 @@ class CenterNet(keras.Model):
         """
         height, width = images.shape[1:3]
         if (height or 0) % self.multiple or (width or 0) % self.multiple:
-            raise ValueError(f"this network takes images whose sides are multiples of {self.multiple} px, "
-                             f"not {height}x{width} px; pad them")
+            raise ValueError(f"this network takes images whose sides are multiples of {self.multiple} "
+                             f"px, not {height}x{width} px; pad them")
         return self.network(images, training=training)
 
     def class_embedding(self, features, cells, reach=0, training=False):
@@ -69,8 +70,8 @@ class CenterNet(keras.Model):
         features: [b, h, w, c'] of the last dict; cells: int32 [b, p, 2], (row, column); reach: how
         many cells around each are wanted, 0 for the cell alone.
         Returns [b, p, (1 + 2 reach)^2, class_channels] in the compute dtype, row by row around each
-        cell: at cells of the map what a dense convolution gives there. A cell beyond the border gets
-        what a map continued with zeros would give. Dropout applies when training.
+        cell: at cells of the map what a dense convolution gives there, beyond the border what it
+        gives on a map continued with zeros. Dropout applies when training.
         """
         self._needs_classes()
         around = gather_neighbourhoods(features, cells, reach + 1)  # [b, p, 3+2r, 3+2r, c']
@@ -99,16 +100,17 @@ class CenterNet(keras.Model):
 
     def _needs_classes(self):
         if not self.n_classes:
-            raise ValueError("this CenterNet has no class branch (n_classes=0); build it with n_classes")
+            raise ValueError("this CenterNet has no class branch (n_classes=0); "
+                             "build it with n_classes")
 
 
 def build_centernet(architecture="pyramid", channels=3, n_heatmaps=1, n_classes=0, *,
                     backbone="resnet101d", weights=None, pyramid_channels=256, head_channels=128,
                     class_channels=512, class_dropout=0.5, cls=CenterNet, **backbone_arguments):
-    """Build a CenterNet with all its weights, for images of any size that is a multiple of .multiple.
+    """Build a CenterNet with all its weights, for images of any size (multiples of its .multiple).
 
-    architecture: one of ARCHITECTURES; channels: of the images, 1 or 3; n_heatmaps: 1 for centres of
-    any class, or one per class as in the original; n_classes: of the class branch, 0 for none;
+    architecture: one of ARCHITECTURES; channels: of the images, 1 or 3; n_heatmaps: 1 for centres
+    of any class, or one per class as in the original; n_classes: of the class branch, 0 for none;
     class_channels, class_dropout: of that branch; cls: CenterNet or a subclass of it.
     For "pyramid" only: backbone, weights, backbone_arguments: see models.backbones.build_backbone;
     pyramid_channels: of each level; head_channels: of each level's head.
@@ -119,15 +121,15 @@ def build_centernet(architecture="pyramid", channels=3, n_heatmaps=1, n_classes=
     build_pyramid_backbone raises.
     """
     if architecture not in ARCHITECTURES:
-        raise ValueError(f"no architecture {architecture!r}{did_you_mean(str(architecture), ARCHITECTURES)} "
-                         f"It is one of {', '.join(ARCHITECTURES)}")
+        raise ValueError(f"no architecture {architecture!r}"
+                         f"{did_you_mean(str(architecture), ARCHITECTURES)} It is one of {', '.join(ARCHITECTURES)}")
     if channels not in (1, 3) or n_heatmaps < 1 or n_classes < 0:
         raise ValueError("a CenterNet needs channels 1 or 3, n_heatmaps >= 1 and n_classes >= 0, "
                          f"got {channels}, {n_heatmaps} and {n_classes}")
     if architecture != "pyramid" and (weights is not None or backbone_arguments):
-        raise ValueError(f"architecture {architecture!r} has no backbone to load weights into or to give "
-                         f"arguments, got weights {weights!r} and {backbone_arguments}; leave them out, "
-                         "or choose pyramid")
+        raise ValueError(f"architecture {architecture!r} has no backbone to load weights into or to "
+                         f"give arguments, got weights {weights!r} and {backbone_arguments}; leave "
+                         "them out, or choose pyramid")
     with generators_with_state():
         images = keras.Input((None, None, channels))
         if architecture == "pyramid":
@@ -152,7 +154,8 @@ def output_maps(features, n_heatmaps, hidden_channels=None):
     convolution to so many, ReLU, and a 1x1 convolution.
     """
     maps = {"features": features}
-    for name, width, bias in (("heatmap", n_heatmaps, HEATMAP_BIAS), ("size", 2, 0.0), ("offset", 2, 0.0)):
+    for name, width, bias in (("heatmap", n_heatmaps, HEATMAP_BIAS),
+                              ("size", 2, 0.0), ("offset", 2, 0.0)):
         x, kernel = features, 3
         if hidden_channels:
             x, kernel = layers.Conv2D(hidden_channels, 3, padding="same", activation="relu")(x), 1

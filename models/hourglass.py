@@ -1,7 +1,7 @@
 """Stacked hourglass networks, the backbone of the original CenterNet.
 
-Newell, Yang & Deng, "Stacked Hourglass Networks", ECCV 2016, arXiv:1603.06937; Hourglass-104 is that
-of Law & Deng, "CornerNet", ECCV 2018, arXiv:1808.01244, as used by Zhou, Wang & Krähenbühl,
+Newell, Yang & Deng, "Stacked Hourglass Networks", ECCV 2016, arXiv:1603.06937; Hourglass-104 is
+that of Law & Deng, "CornerNet", ECCV 2018, arXiv:1808.01244, as used by Zhou, Wang & Krähenbühl,
 "Objects as Points", 2019, arXiv:1904.07850.
 """
 import dataclasses

@@ -16,8 +16,8 @@ def gather_neighbourhoods(features, cells, radius):
     steps = tf.range(-radius, radius + 1, dtype=cells.dtype)
     rows = (cells[..., 0, None] + steps)[..., :, None]  # [b, p, side, 1]
     columns = (cells[..., 1, None] + steps)[..., None, :]  # [b, p, 1, side]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)  # [b, p, side, side]
-    positions = tf.where(inside, rows * width + columns, 0)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    positions = tf.where(inside, rows * width + columns, 0)  # [b, p, side, side]
     gathered = tf.gather(tf.reshape(features, [batch, height * width, channels]),
                          tf.reshape(positions, [batch, n_points * side ** 2]), batch_dims=1)
     gathered = tf.reshape(gathered, [batch, n_points, side, side, channels])

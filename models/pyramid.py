@@ -1,4 +1,4 @@
-"""A feature pyramid on any convolutional backbone: maps of strides 4 to 32, and one map at stride 4.
+"""A feature pyramid on any convolutional backbone: maps of strides 4 to 32, joined at stride 4.
 
 Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, arXiv:1612.03144; the heads
 per level and their concatenation are those of the Kuzushiji CenterNet (5th place, Kuzushiji
@@ -33,15 +33,15 @@ def build_pyramid_backbone(name, channels, weights=None, **arguments):
     except ValueError as error:
         if not _needs_a_fixed_size(name, channels, arguments):
             raise
-        raise ValueError(f"backbone {name!r} is built for one image size, and a feature pyramid takes "
-                         "any; choose a convolutional backbone (resnet101d, efficientnet_b4, ...)"
-                         ) from error
+        raise ValueError(f"backbone {name!r} is built for one image size, and a feature pyramid "
+                         "takes any; choose a convolutional backbone (resnet101d, "
+                         "efficientnet_b4, ...)") from error
     levels = feature_levels(network)
     if STRIDE not in levels or len(levels) < 2:
+        found = ", ".join(map(str, levels)) or "none of them"
         raise ValueError(f"a feature pyramid needs the level of stride {STRIDE} and one or more of "
-                         f"{', '.join(map(str, STRIDES[1:]))}; backbone {name!r} with {arguments} has "
-                         f"{', '.join(map(str, levels)) or 'none of them'}. Choose another backbone, or a "
-                         "smaller stem stride")
+                         f"{', '.join(map(str, STRIDES[1:]))}; backbone {name!r} with {arguments} "
+                         f"has {found}. Choose another backbone, or another stem stride")
     return keras.Model(network.input, levels, name="backbone")
 
 
@@ -59,9 +59,9 @@ def _needs_a_fixed_size(name, channels, arguments):
 
 
 def feature_levels(network):
-    """The levels of a keras.Model of input (None, None, c): {stride: tensor [n, h/stride, w/stride, c']}.
+    """The levels of a keras.Model of input (None, None, c).
 
-    A level is the last tensor of exactly input/stride cells which all that is deeper depends on:
+    Returns {stride: tensor [n, h/stride, w/stride, c']}, symbolic. A level is the last tensor of exactly input/stride cells which all that is deeper depends on:
     the end of a residual stage, not the inside of the next stage's first block, which the shortcut
     passes by. Strides that the network does not have are absent.
     """
@@ -77,7 +77,7 @@ def feature_levels(network):
 
 
 def bottlenecks(network):
-    """The tensors, in order, that every path from a functional network's input to its output passes."""
+    """The tensors, in order, that every path from a functional network's input to its end passes."""
     nodes = [node for depth in sorted(network._nodes_by_depth, reverse=True)
              for node in network._nodes_by_depth[depth]]  # parents before children
     order = {id(node): i for i, node in enumerate(nodes)}
@@ -97,12 +97,13 @@ def bottlenecks(network):
 def _sizes(network, tensors):
     """(h, w) in cells of each tensor for an image of PROBE x PROBE px; traced, not computed."""
     probe = tf.TensorSpec((1, PROBE, PROBE, network.input_shape[-1]), network.input.dtype)
-    traced = tf.function(keras.Model(network.input, tensors)).get_concrete_function(probe, training=False)
+    all_tensors = tf.function(keras.Model(network.input, tensors))
+    traced = all_tensors.get_concrete_function(probe, training=False)
     return [tuple(output.shape[1:3]) for output in tf.nest.flatten(traced.structured_outputs)]
 
 
 def feature_pyramid(levels, channels):
-    """{stride: [n, h', w', c']} -> {stride: [n, h', w', channels]}, each with all coarser ones added."""
+    """{stride: [n, h', w', c']} -> {stride: [n, h', w', channels]}, the coarser added to the finer."""
     pyramid, above, stride_above = {}, None, None
     for stride in sorted(levels, reverse=True):
         x = layers.Conv2D(channels, 1, name=f"lateral{stride}")(levels[stride])
@@ -127,6 +128,7 @@ def pyramid_features(images, backbone, channels=256, head_channels=128):
     """Images -> features at stride 4.
 
     images: a keras.Input [n, h, w, c]; backbone: of build_pyramid_backbone; channels: of the
-    pyramid; head_channels: of each level in the result. Returns [n, h/4, w/4, head_channels * levels].
+    pyramid; head_channels: of each level in the result.
+    Returns [n, h/4, w/4, head_channels * levels].
     """
     return join_levels(feature_pyramid(backbone(images), channels), head_channels)

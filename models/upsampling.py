@@ -1,4 +1,4 @@
-"""Upsampling by a whole factor: in the dtype of its input, and compiled by XLA with its gradient."""
+"""Upsampling by a whole factor, in the dtype of its input; XLA compiles it and its gradient."""
 import tensorflow as tf
 from tensorflow import keras
 

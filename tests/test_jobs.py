@@ -111,7 +111,7 @@ def test_taken_absent_and_unfit_runs_are_refused(trained, store, tmp_path, capsy
                                   "--overwrite")
     assert (tmp_path / "mine" / "notes.txt").exists()
     monkeypatch.chdir(tmp_path)
-    assert "no finished run in runs/" in refused(capsys, *base, "--job=val")
+    assert "no finished run of --task=classify in runs/" in refused(capsys, *base, "--job=val")
 
 
 def test_other_classes_are_refused(trained, tmp_path, capsys):
@@ -154,7 +154,8 @@ def classified_pages(folder, truth, tmp_path, image_folder="train"):
                            f"--out_dir={tmp_path / 'test'}", "--denoise=off", "--workers=1"])
     labels = {f"{page}:{i}": box[0] for page, boxes in truth.items() for i, box in enumerate(boxes)}
     names = sorted(set(labels.values()))
-    made = plan_run(tmp_path / "run", False, {}, class_names=names)
+    made = plan_run(tmp_path / "run", False, {}, task="classify", class_names=names, input={},
+                    network={}, dataset={})
     made.create()
     (made.folder / "predictions").mkdir()
     ids = sorted(labels, reverse=True)  # another order than the store's
