@@ -69,9 +69,9 @@ class Finder:
                                             groups)]
         class_id = found["class_id"][kept]
         labels = self.class_names[class_id] if (class_id >= 0).all() else [""] * len(kept)
-        return pd.DataFrame({"image_id": page, **dict(zip("xywh", boxes[kept].T)),
-                             "score": found["score"][kept], "label": labels,
-                             "label_score": found["class_score"][kept]})
+        return pd.DataFrame({"image_id": page, **dict(zip("xywh", boxes[kept].round(2).T)),
+                             "score": found["score"][kept].astype(float).round(4), "label": labels,
+                             "label_score": found["class_score"][kept].astype(float).round(4)})
 
 
 def by_page(frame, pages):

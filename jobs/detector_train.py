@@ -9,7 +9,7 @@ from pipeline.page_batches import (PageAugmentation, PageBoxes, page_steps_per_e
                                    page_training_batches)
 from pipeline.page_pixels import PagePixels
 from records.letterbox import Letterbox
-from training.centernet_step import CenterNetLoss, compile_centernet
+from training.centernet_step import CenterNetLoss, LeftOutReport, compile_centernet
 from training.devices import device_kind
 from training.trainer import use_xla
 
@@ -69,7 +69,7 @@ def run(session):
     if len(val_rows):
         figures = validation(session, [1.0], precisions=False)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
-    finish(session, model, batches, steps, validate, started)
+    finish(session, model, batches, steps, validate, started, [LeftOutReport(o.max_characters)])
 
 
 def page_boxes(store, rows):

@@ -76,13 +76,13 @@ def make_run_optimizer(o, steps):
                           nesterov=o.nesterov, decay_norms_and_biases=o.decay_norms_and_biases)
 
 
-def finish(session, model, batches, steps, validate, started):
+def finish(session, model, batches, steps, validate, started, callbacks=()):
     """Makes the run's folder, trains, and leaves the best weights to the jobs that follow."""
     o = session.options
     session.run.create()
     fit(model, batches, session.run.folder, steps_per_epoch=steps, n_epochs=o.n_epochs,
         steps_per_execution=o.steps_per_execution, monitor=o.monitor, validate=validate,
-        validate_every=o.validate_every_epochs)
+        validate_every=o.validate_every_epochs, callbacks=callbacks)
     session.run.update(finished=True, training_seconds=round(time.monotonic() - started, 1))
     model.load_weights(session.run.weights())
     session.model = model

@@ -10,6 +10,9 @@ import pytest
 from records import demo_pages
 
 FAST = ["--n_epochs=2", "--dim=24", "--backbone=wide_resnet10_2", "--oversample_to=0"]
+DETECTOR = "recipes/demo/detect.args"
+FAST_DETECTOR = ["--backbone=wide_resnet10_2", "--stem_stride=2", "--pyramid_channels=16",
+                 "--head_channels=16", "--class_channels=16"]
 
 
 def script(name, *arguments, **environment):
@@ -22,7 +25,8 @@ def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scripts")
     demo_pages.main([f"--out_dir={folder / 'pages'}", "--train_pages=5", "--test_pages=2",
                      "--books=4", "--test_books=1", "--classes=12", "--page_height=500"])
-    return {"DATA_DIR": folder / "pages", "STORE": folder / "store", "RUN_DIR": folder / "run"}
+    return {"DATA_DIR": folder / "pages", "STORES": folder / "store", "RUN_DIR": folder / "run",
+            "DETECTOR": ""}
 
 
 def test_training_then_inference(places):
@@ -35,10 +39,10 @@ def test_training_then_inference(places):
 
     truth = places["DATA_DIR"] / "test.csv"
     missing = script("run_inference.sh", **places)
-    assert missing.returncode == 1 and "give BOXES_CSV" in missing.stderr
+    assert missing.returncode == 1 and "what finds the characters?" in missing.stderr
     done = script("run_inference.sh", BOXES_CSV=truth, TRUTH_CSV=truth, **places)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "scored: F1 0." in done.stdout.strip().splitlines()[-1]
+    assert "scored: F1 0." in done.stdout and "centres, whatever" in done.stdout
     with open(places["RUN_DIR"] / "submission.csv") as ours, open(truth) as theirs:
         ours, theirs = list(csv.DictReader(ours)), list(csv.DictReader(theirs))
     assert [r["image_id"] for r in ours] == [r["image_id"] for r in theirs]
@@ -55,7 +59,7 @@ def test_a_recipe_without_its_data_is_refused():
 
 def test_wrong_options_are_refused_before_anything_is_packed(places, tmp_path):
     for name in ("run_training.sh", "run_inference.sh"):
-        done = script(name, "--bach_size=3", BOXES_CSV="x", **places | {"STORE": tmp_path / "new"})
+        done = script(name, "--bach_size=3", BOXES_CSV="x", **places | {"STORES": tmp_path / "new"})
         assert done.returncode == 2 and "did you mean --batch_size" in done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -63,3 +67,29 @@ def test_wrong_options_are_refused_before_anything_is_packed(places, tmp_path):
 def test_a_second_packing_is_not_done_again(places):
     done = script("run_training.sh", *FAST, "--job=val", **places)
     assert done.returncode == 0 and "packed already" in done.stdout
+
+
+def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
+    """Both ways of reading from the image alone; the networks are too small to read much."""
+    detector = tmp_path / "detector"
+    alone = places | {"RECIPE": DETECTOR, "RUN_DIR": detector}
+    done = script("run_training.sh", *FAST_DETECTOR, "--n_epochs=8", "--dim=256",
+                  "--crops_per_page=8", "--lr=4e-3", "--validate_every_epochs=8", **alone)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"validated: {detector}, 1 pages: F1 " in done.stdout
+    truth = places["DATA_DIR"] / "test.csv"
+    unread = places["DATA_DIR"] / "test_unread.csv"
+    done = script("run_inference.sh", "--threshold=0.2", TRUTH_CSV=truth, UNREAD_CSV=unread, **alone)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "scored: F1 " in done.stdout and "average precision" in done.stdout
+    assert "on ruby" in done.stdout
+
+    script("run_training.sh", *FAST, "--overwrite", **places)
+    done = script("run_inference.sh", TRUTH_CSV=truth,
+                  **places | {"DETECTOR": DETECTOR, "DETECTOR_RUN_DIR": detector})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("scored: F1 ") == 2
+    found = list(csv.DictReader(open(places["STORES"] / "detections" / "test.csv")))
+    with open(places["RUN_DIR"] / "submission.csv") as file:
+        read = {row["image_id"]: row["labels"].split()[::3] for row in csv.DictReader(file)}
+    assert len(found) > 10 and sum(map(len, read.values())) == len(found)

@@ -112,6 +112,19 @@ def _over_devices(count):
     return tf.maximum(total, 1.0)
 
 
+class LeftOutReport(keras.callbacks.Callback):
+    """Says after each epoch how many characters there was no room for in the crops, if any."""
+
+    def __init__(self, max_characters):
+        super().__init__()
+        self.max_characters = max_characters
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["left_out"]:
+            print(f"warning: {logs['left_out']:.0f} characters did not fit in --max_characters="
+                  f"{self.max_characters} in epoch {epoch + 1}, and were not learned: raise it")
+
+
 def compile_centernet(model, optimizer, loss, *, steps_per_execution=1, xla=None):
     """Readies a TrainedCenterNet for fit. Call in the strategy's scope."""
     model.set_loss(loss)

@@ -119,15 +119,15 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def fit(model, batches, folder, *, steps_per_epoch, n_epochs, steps_per_execution, monitor,
-        validate=None, validate_every=1):
+        validate=None, validate_every=1, callbacks=()):
     """Trains `model` on `batches` (an endless or long enough Dataset of images and targets).
 
     folder: the run's; gets checkpoints/, log.csv and tensorboard/. validate: a function of the
-    model giving a dict of figures. Raises TrainingStopped on a loss that is no number.
+    model giving a dict of figures. callbacks: more of them, called first. Raises TrainingStopped on a loss that is no number.
     """
     folder = pathlib.Path(folder)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    callbacks = [LearningRateLog(), StopOnNaN(steps_per_epoch, steps_per_execution)]
+    callbacks = [*callbacks, LearningRateLog(), StopOnNaN(steps_per_epoch, steps_per_execution)]
     if validate:
         callbacks.append(Validation(validate, validate_every, n_epochs))
     callbacks += [Checkpoints(folder / "checkpoints", monitor),
