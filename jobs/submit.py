@@ -16,12 +16,16 @@ from reports.page_overlay import draw_page
 
 def run(session):
     read = detected(session) if session.options.task == "detect" else classified(session)
-    path = session.run.folder / "submission.csv"
-    left_out = write_submission(path, _pages(session), read["image_id"].to_numpy(),
-                                read["label"].to_numpy(), read[["at_x", "at_y"]].to_numpy(),
-                                read["confidence"].to_numpy())
-    more = f", {left_out} beyond 1,200 on a page left out" if left_out else ""
-    print(f"submission: {len(read)} characters{more} -> {path}")
+    spaced = next((label for label in session.run.class_names if " " in label), None)
+    if spaced is None:
+        path = session.run.folder / "submission.csv"
+        left_out = write_submission(path, _pages(session), read["image_id"].to_numpy(),
+                                    read["label"].to_numpy(), read[["at_x", "at_y"]].to_numpy(),
+                                    read["confidence"].to_numpy())
+        more = f", {left_out} beyond 1,200 on a page left out" if left_out else ""
+        print(f"submission: {len(read)} characters{more} -> {path}")
+    else:  # the form separates by spaces
+        print(f"submission: none, as it has no room for class names with spaces ({spaced!r})")
     if session.options.data_dir and len(read):
         _draw(session, read)
 
