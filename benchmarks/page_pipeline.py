@@ -4,7 +4,8 @@
 
 The pages are drawn here, as JPEG in memory. The peer and limit is tf.io.decode_jpeg of them,
 several at a time, without any augmentation; it and the pipeline, with pages encoded and decoded in
-memory, run in turn. Then each stage alone, one after the other, for its share of the time.
+memory, run in turn. Then each stage alone, one after the other, for its share of the time; last the
+training step of system D's network on such crops, on this machine's devices.
 """
 import argparse
 import functools
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from models.centernet import build_centernet
 from models.centernet_targets import centernet_targets
 from pipeline.batches import InputFormat
 from pipeline.cache import ImageSource
@@ -22,6 +24,8 @@ from pipeline.geometry import warp
 from pipeline.page_batches import PageAugmentation, PageBoxes, page_training_batches
 from pipeline.page_geometry import draw_page_maps, place_boxes, select_boxes
 from pipeline.page_pixels import PagePixels, page_pixel_stage
+from training.centernet_step import CenterNetLoss, TrainedCenterNet, compile_centernet
+from training.optimizers import make_optimizer
 
 WARM_UP = 3  # batches before the clock starts
 MAX_BOXES = 256
@@ -125,6 +129,8 @@ def main():
             ("repeats", 5, "runs of each")):
         parser.add_argument(f"--{name}", type=int, default=default,
                             help=f"{what} (default: {default})")
+    parser.add_argument("--backbone", default="resnet101d",
+                        help="of the training step (default: resnet101d)")
     o = parser.parse_args()
     pages, boxes = draw_pages(o.pages, o.page, o.characters)
     print(f"{o.pages} pages of {o.page} px, {np.mean(list(map(len, pages))) / 1e6:.2f} MB as JPEG; "
@@ -152,6 +158,25 @@ def main():
     print(f"stages alone, per batch of {o.batch_size}: " + ", ".join(
         f"{name} {value * 1e3:.1f} ms ({value / sum(seconds.values()):.0%})"
         for name, value in seconds.items()))
+    step = step_rate(ways["pipeline, decoded"], o.backbone)
+    print(f"training step, {o.backbone}: {step:.2f} crops/s; the pipeline gives "
+          f"{np.median(rates['pipeline, encoded']) / step:.1f} (encoded) to "
+          f"{np.median(rates['pipeline, decoded']) / step:.1f} (decoded) times as many")
+
+
+def step_rate(batches, backbone, steps=2):
+    """Crops per second of the training step alone, on the pipeline's own batch."""
+    model = build_centernet(backbone=backbone, n_classes=4212, cls=TrainedCenterNet)
+    compile_centernet(model, make_optimizer("adamw", 5e-5), CenterNetLoss(),
+                      xla=bool(tf.config.list_physical_devices("GPU")))
+    images, targets = next(iter(batches))
+    iterator = iter(tf.data.Dataset.from_tensors((images, targets)).repeat())
+    step = model.make_train_function()
+    step(iterator)
+    start = time.perf_counter()
+    for _ in range(steps):
+        step(iterator)["loss"].numpy()
+    return steps * len(images) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

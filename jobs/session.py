@@ -6,10 +6,13 @@ from tensorflow import keras
 
 from jobs.errors import OptionError, option_errors
 from jobs.run_directory import RunError, open_run, plan_run
+from models.centernet import build_centernet
+from models.classifier import build_classifier
 from pipeline.batches import InputFormat, evaluation_batches
 from pipeline.cache import image_source
 from pipeline.selection import split_rows
 from records.store import open_store
+from training.centernet_step import TrainedCenterNet
 from training.devices import choose_strategy
 from training.precision import set_mixed_precision
 
@@ -130,11 +133,8 @@ class Session:
         with self.strategy.scope(), option_errors():
             keras.utils.set_random_seed(self.options.seed)
             if self.options.task == "detect":
-                from models.centernet import build_centernet
-                from training.centernet_step import TrainedCenterNet
                 return build_centernet(channels=channels, weights=weights, cls=TrainedCenterNet,
                                        **run.info["network"])
-            from models.classifier import build_classifier
             return build_classifier(input_shape=(size, size, channels), weights=weights,
                                     n_classes=len(run.class_names), **run.info["network"])
 
