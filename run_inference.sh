@@ -7,39 +7,45 @@
 #     RECIPE=recipes/kuzushiji/02_resnet152_gray112.args bash run_inference.sh
 # A detector's recipe as RECIPE reads with it alone. RUN_DIR and DETECTOR_RUN_DIR name the runs (default:
 # the newest). BOXES_CSV (image_id,labels with U+XXXX x y w h ...; only its boxes are used) takes the
-# place of DETECTOR. TRUTH_CSV, the same form, is scored against. STORES: folder of the packed records.
+# place of DETECTOR. TRUTH_CSV, the same form, is scored against. DETECTOR_OPTIONS: options of run.py for
+# the detector alone, such as --threshold=0.3. STORES: folder of the packed records.
 set -euo pipefail
 cd "$(dirname "$0")"
 source scripts/recipe.sh
 
+alone=  # a detector that reads by itself
+if grep -q '^--task=detect' "$RECIPE"; then
+  [[ -z $DETECTOR ]] || fail "$RECIPE finds by itself: leave DETECTOR=$DETECTOR out"
+  DETECTOR=$RECIPE DETECTOR_RUN_DIR=${DETECTOR_RUN_DIR:-${RUN_DIR:-}} alone=yes
+fi
 if [[ ${BOXES_CSV:-} ]]; then
-  DETECTOR=
+  [[ -z $DETECTOR ]] || fail "BOXES_CSV=$BOXES_CSV gives the boxes: leave out $DETECTOR, which finds some"
+elif [[ -z $DETECTOR ]]; then
+  fail "what finds the characters? Give DETECTOR=RECIPE or BOXES_CSV=FILE"
 fi
 if [[ $DEMO ]]; then
   TRUTH_CSV=${TRUTH_CSV:-$DATA_DIR/test.csv}
   UNREAD_CSV=${UNREAD_CSV:-$DATA_DIR/test_unread.csv}
 fi
-alone=  # a detector that reads by itself
-if grep -q '^--task=detect' "$RECIPE"; then
-  DETECTOR=$RECIPE DETECTOR_RUN_DIR=${DETECTOR_RUN_DIR:-${RUN_DIR:-}} alone=yes
-elif [[ -z $DETECTOR && -z ${BOXES_CSV:-} ]]; then
-  echo "run_inference.sh: what finds the characters? Give DETECTOR=RECIPE or BOXES_CSV=FILE" >&2
-  exit 1
+common=(--data_dir="$DATA_DIR")
+score=
+if [[ ${TRUTH_CSV:-} ]]; then
+  common+=(--truth_csv="$TRUTH_CSV" ${UNREAD_CSV:+--unread_csv="$UNREAD_CSV"})
+  score=,score
 fi
-common=(--data_dir="$DATA_DIR" ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV"}
-        ${UNREAD_CSV:+--unread_csv="$UNREAD_CSV"})
-reader=(--data_tfrec_dir="$(store "$RECIPE" test)" "@$RECIPE" "${common[@]}"
-        ${RUN_DIR:+--run_dir="$RUN_DIR"} --job="test,submit${TRUTH_CSV:+,score}" "$@")
 if [[ $DETECTOR ]]; then
-  jobs=detect
-  if ! grep -q '^--classes=none' "$DETECTOR"; then
-    jobs=detect,submit
+  submit=,submit
+  if grep -q '^--classes=none' "$DETECTOR"; then
+    submit=
   fi
+  found=$STORES/detections/$(basename "$DETECTOR" .args)
   detector=(--data_tfrec_dir="$(store "$DETECTOR" test)" "@$DETECTOR" "${common[@]}"
-            --data_preds_dir="$STORES/detections"
-            ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} --job="$jobs${TRUTH_CSV:+,score}" "$@")
+            ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} --data_preds_dir="$found"
+            --job="detect$submit$score" "$@" ${DETECTOR_OPTIONS:-})
   check "${detector[@]}"
 fi
+reader=(--data_tfrec_dir="$(store "$RECIPE" test)" "@$RECIPE" "${common[@]}"
+        ${RUN_DIR:+--run_dir="$RUN_DIR"} --job="test,submit$score" "$@")
 if [[ ! $alone ]]; then
   check "${reader[@]}"
 fi
@@ -52,11 +58,11 @@ if [[ $DETECTOR ]]; then
   pack "$DETECTOR" ${DEMO:+--overwrite}
   "$PYTHON" run.py "${detector[@]}"
 fi
+if [[ ${BOXES_CSV:-} ]]; then
+  pack "$RECIPE" --csv="$BOXES_CSV" ${DEMO:+--overwrite}
+elif [[ ! $alone ]]; then
+  pack "$RECIPE" --detections="$found/test.csv" --overwrite
+fi
 if [[ ! $alone ]]; then
-  if [[ ${BOXES_CSV:-} ]]; then
-    pack "$RECIPE" --csv="$BOXES_CSV" ${DEMO:+--overwrite}
-  else
-    pack "$RECIPE" --detections="$STORES/detections/test.csv" --overwrite
-  fi
   "$PYTHON" run.py "${reader[@]}"
 fi

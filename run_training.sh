@@ -5,30 +5,30 @@
 #   bash run_training.sh --tpu_ip_or_name=None --batch_size=64
 # With the Kaggle files:
 #   DATA_DIR=/path/to/kaggle RECIPE=recipes/kuzushiji/02_resnet152_gray112.args bash run_training.sh
-# Also from the environment: DETECTOR (a recipe that is trained first), STORES (folder of the packed
-# records), RUN_DIR and DETECTOR_RUN_DIR (default: new ones).
+# Also from the environment: DETECTOR (a recipe that is trained first) and DETECTOR_OPTIONS (options of
+# run.py for it alone), STORES (folder of the packed records), RUN_DIR and DETECTOR_RUN_DIR (default: new
+# ones).
 set -euo pipefail
 cd "$(dirname "$0")"
 source scripts/recipe.sh
 
-detector=("@$DETECTOR" ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} --job=train,val "$@")
-reader=("@$RECIPE" ${RUN_DIR:+--run_dir="$RUN_DIR"} --job=train,val "$@")
+reader=(--data_tfrec_dir="$(store "$RECIPE" train)" "@$RECIPE" ${RUN_DIR:+--run_dir="$RUN_DIR"}
+        --job=train,val "$@")
 if [[ $DETECTOR ]]; then
-  check --data_tfrec_dir="$(store "$DETECTOR" train)" "${detector[@]}"
+  detector=(--data_tfrec_dir="$(store "$DETECTOR" train)" "@$DETECTOR"
+            ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} --job=train,val "$@"
+            ${DETECTOR_OPTIONS:-})
+  check "${detector[@]}"
 fi
-check --data_tfrec_dir="$(store "$RECIPE" train)" "${reader[@]}"
+check "${reader[@]}"
 if [[ $DEMO ]]; then
   "$PYTHON" -m records.demo_pages --out_dir="$DATA_DIR" --overwrite
 fi
-
-train() {  # train RECIPE OPTION...
-  local store
-  store=$(store "$1" train)
-  "$PYTHON" create_tfrecords.py "@$(packing "$1")" --data_dir="$DATA_DIR" --out_dir="$store" \
-    ${DEMO:+--overwrite}
-  "$PYTHON" run.py --data_tfrec_dir="$store" "${@:2}"
-}
+for recipe in $DETECTOR "$RECIPE"; do
+  "$PYTHON" create_tfrecords.py "@$(packing "$recipe")" --data_dir="$DATA_DIR" \
+    --out_dir="$(store "$recipe" train)" ${DEMO:+--overwrite}
+done
 if [[ $DETECTOR ]]; then
-  train "$DETECTOR" "${detector[@]}"
+  "$PYTHON" run.py "${detector[@]}"
 fi
-train "$RECIPE" "${reader[@]}"
+"$PYTHON" run.py "${reader[@]}"

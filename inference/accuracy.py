@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def on_device(labels):
-    """The `outputs` of inference.predict.classifier for a validation: loss and the predicted class of each record.
+    """The `outputs` of inference.predict.classifier for a validation: loss and predicted class.
 
     labels: int [n], by index. Gives loss float32 [b], predicted int32 [b].
     """

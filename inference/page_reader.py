@@ -11,12 +11,14 @@ class PageReader:
     scales: of the page. Heatmap probabilities and class embeddings of all scales are averaged on the
     page's own grid (a cell per stride x stride px); size and offset are those of the scale nearest
     to 1. A class is computed only at the peaks. threshold: least heatmap probability of a peak.
-    max_peaks: room for the peaks of a page; `count` tells how many there were.
+    max_peaks: room for the peaks of a page; `count` tells how many there were. class_heatmaps: the
+    model has a heatmap for each class instead of one for all.
     """
 
-    def __init__(self, model, scales=(1.0,), threshold=0.4, max_peaks=1300):
+    def __init__(self, model, scales=(1.0,), threshold=0.4, max_peaks=1300, class_heatmaps=False):
         self.model, self.scales = model, tuple(scales)
         self.threshold, self.max_peaks = threshold, max_peaks
+        self.class_heatmaps = class_heatmaps
 
     def __call__(self, images):
         """images: [b, h, w, c], normalised. Returns a dict, p = max_peaks, best first, 0 in padding:
@@ -49,8 +51,9 @@ class PageReader:
             found["class_id"] = tf.argmax(probability, axis=-1, output_type=tf.int32)
             found["class_score"] = tf.reduce_max(probability, axis=-1)
         else:
-            found["class_id"] = peaks["channel"] - (self.model.n_heatmaps == 1)
-            found["class_score"] = tf.cast(found["class_id"] >= 0, tf.float32)
+            found["class_id"] = peaks["channel"] if self.class_heatmaps else (
+                tf.fill(tf.shape(peaks["channel"]), -1))
+            found["class_score"] = tf.cast(real & self.class_heatmaps, tf.float32)
         found["class_id"] = tf.where(real, found["class_id"], -1)
         return found
 

@@ -70,20 +70,22 @@ class Predictor:
         return collected
 
 
-def save_predictions(path, ids, class_names, logits):
-    """Writes the .npz: ids str [n], class_names str [classes], logits float16 [n, classes].
+def save_predictions(path, ids, class_names, logits, store):
+    """Writes the .npz: ids str [n], class_names str [classes], logits float16 [n, classes], store.
 
-    The index of the file is by id; nothing in it is pickled.
+    The index of the file is by id; nothing in it is pickled. store: a checksum of the store's
+    manifest, as the same ids may stand for other boxes in another store.
     """
     with replaced(path) as beside, open(beside, "wb") as file:
         np.savez(file, ids=np.array(ids, str), class_names=np.array(class_names, str),
-                 logits=np.asarray(logits, np.float16))
+                 logits=np.asarray(logits, np.float16), store=np.array(store, str))
 
 
-def load_predictions(path, ids):
-    """(class_names list, logits float32 [n, classes]) of the records `ids`, in this order.
+def load_predictions(path, ids, store):
+    """(class_names list, logits float32 [n, classes]) of the records `ids` of `store`, in this order.
 
-    Raises PredictionError when the file is not whole or an id is missing or double.
+    Raises PredictionError when the file is not whole or of another store, or an id is missing or
+    double.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -91,9 +93,13 @@ def load_predictions(path, ids):
     try:
         with np.load(path, allow_pickle=False) as file:
             names, classes, logits = file["ids"], file["class_names"], file["logits"]
+            its_store = str(file["store"])
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise PredictionError(f"{path} cannot be read ({error}): make it again with --job=test"
                               ) from error
+    if its_store != store:
+        raise PredictionError(f"{path} is of another store than this, or of an older packing of it: "
+                              "make it again with --job=test")
     place = {name: i for i, name in enumerate(names.tolist())}
     if len(place) != len(names):
         raise PredictionError(f"{path}: an id occurs twice")

@@ -10,6 +10,7 @@ from inference.coco_score import average_precision
 from inference.kuzushiji_score import score_centres, score_pages
 from inference.page_reader import PageReader
 from inference.predict import Predictor
+from inference.submissions import centre_points
 from pipeline.batches import evaluation_batches
 from records.letterbox import Letterbox
 
@@ -20,7 +21,8 @@ class Finder:
     def __init__(self, session, model, scales):
         o = session.options
         self.session, self.o, self.model = session, o, model
-        reader = PageReader(model, scales, o.threshold, o.max_peaks)
+        reader = PageReader(model, scales, o.threshold, o.max_peaks,
+                            session.run.info["classes"] == "heatmap")
         self.predictor = Predictor(lambda index, images: reader(images), session.strategy)
         info = session.store.info
         images = session.store.images().set_index("image_id")
@@ -58,17 +60,18 @@ class Finder:
         size = letterbox.width, letterbox.height
         centres = letterbox.to_page(found["centres"].astype(np.float64))
         corners = letterbox.to_page(found["boxes"].astype(np.float64).reshape(-1, 2, 2))
-        corners = np.clip(corners, 0, size)
-        boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1)
+        # At least 1 px about the centre; not clipped to the page, so that the centre stays.
+        sides = np.maximum(corners[:, 1] - corners[:, 0], 1)
+        boxes = np.concatenate([centres - sides / 2, sides], axis=1)
         # What lies in the padding is not on the page.
-        on_page = ((centres > 0) & (centres < size)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-        kept = np.flatnonzero(on_page)
+        kept = np.flatnonzero(((centres > 0) & (centres < size)).all(axis=1))
         if self.o.nms_iou is not None:
-            groups = found["class_id"][kept] if self.model.n_heatmaps > 1 else None
+            groups = (found["class_id"][kept] if self.session.run.info["classes"] == "heatmap"
+                      else None)
             kept = kept[non_max_suppression(boxes[kept], found["score"][kept], self.o.nms_iou,
                                             groups)]
-        class_id = found["class_id"][kept]
-        labels = self.class_names[class_id] if (class_id >= 0).all() else [""] * len(kept)
+        reads = self.session.run.info["classes"] != "none"
+        labels = self.class_names[found["class_id"][kept]] if reads else [""] * len(kept)
         return pd.DataFrame({"image_id": page, **dict(zip("xywh", boxes[kept].round(2).T)),
                              "score": found["score"][kept].astype(float).round(4), "label": labels,
                              "label_score": found["class_score"][kept].astype(float).round(4)})
@@ -85,18 +88,13 @@ def by_page(frame, pages):
     return result
 
 
-def box_centres(boxes):
-    """[n, 4] x y w h -> [n, 2]."""
-    return boxes[:, :2] + boxes[:, 2:] / 2
-
-
 def centre_figures(truth, found, reads):
     """dict of figures. truth: {image_id: (labels, boxes)}. found: as by_page gives it. reads: whether
     the detections have labels.
 
     centre_*: whether a centre lies in a true box, whatever the class; f1: the Kuzushiji score.
     """
-    points = {page: (labels, box_centres(boxes)) for page, (labels, boxes, _) in found.items()}
+    points = {page: (labels, centre_points(boxes)) for page, (labels, boxes, _) in found.items()}
     centres = score_centres(truth, points)
     figures = {"centre_precision": centres.precision, "centre_recall": centres.recall,
                "centre_f1": centres.f1}
@@ -105,14 +103,21 @@ def centre_figures(truth, found, reads):
     return figures
 
 
-def average_precisions(truth, found, reads, max_peaks):
-    """ap, ap50, ap75 of boxes whatever the class; class_ap, the mean over classes, if it `reads`."""
+def average_precisions(truth, frame, reads, max_peaks):
+    """ap, ap50, ap75 of boxes whatever the class; class_ap, the mean over classes, if it `reads`.
+
+    truth: {image_id: (labels, boxes)}; frame: the detections on these pages. Boxes are ranked by
+    score, for class_ap by score x label_score.
+    """
+    found = by_page(frame, truth)
+
     def one_class(pages):
         return {page: ([""] * len(value[0]), *value[1:]) for page, value in pages.items()}
     ap = average_precision(one_class(truth), one_class(found), max_peaks)
     figures = {"ap": ap["AP"] or 0.0, "ap50": ap["AP50"] or 0.0, "ap75": ap["AP75"] or 0.0}
     if reads:
-        figures["class_ap"] = average_precision(truth, found, max_peaks)["AP"] or 0.0
+        sure = by_page(frame.assign(score=frame["score"] * frame["label_score"]), truth)
+        figures["class_ap"] = average_precision(truth, sure, max_peaks)["AP"] or 0.0
     return figures
 
 
@@ -140,9 +145,8 @@ def validation(session, scales, precisions):
     def figures(model):
         frame = finder(model)(rows, source, position[rows], "validating")
         reads = session.run.info["classes"] != "none"
-        found = by_page(frame, pages)
-        figures = centre_figures(truth, found, reads)
+        figures = centre_figures(truth, by_page(frame, pages), reads)
         if precisions:
-            figures |= average_precisions(truth, found, reads, session.options.max_peaks)
+            figures |= average_precisions(truth, frame, reads, session.options.max_peaks)
         return figures
     return figures

@@ -33,6 +33,8 @@ def run(session):
 
     # The run and its network.
     classes = len(store.class_names)
+    if not classes and o.classes != "none":
+        raise OptionError(f"{store.folder} has no character to learn: pack pages with boxes")
     session.plan_run(
         classes=o.classes, network={
             "architecture": o.architecture, "n_heatmaps": classes if o.classes == "heatmap" else 1,

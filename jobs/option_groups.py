@@ -86,8 +86,8 @@ def add_network(parser):
                           "(default: None)")
     net.add_argument("--n_channels", type=int, choices=[1, 3], help="1 gray, 3 RGB "
                      "(default: as in the store)")
-    net.add_argument("--dim", type=number(int, 8), help="side of the network's input, px "
-                     "(default: as in the store)")
+    net.add_argument("--dim", type=number(int, 8), help="side of the network's input, px (default: "
+                     "as in the store); detect: of a training crop")
     net.add_argument("--dim_pre", type=number(int, 8),
                      help="side of the stored records, px; refused if the store's differ")
     net.add_argument("--mean", type=values(float), default=[], metavar="X,...",

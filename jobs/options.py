@@ -13,10 +13,9 @@ DESCRIPTION = """\
 Trains a classifier of images, or a CenterNet that finds and reads the characters of pages, on a
 packed store; validates it, predicts, writes and scores a submission.
 
-  python run.py @recipes/demo/classify.args --job=train,val
-  python run.py @recipes/kuzushiji/02_resnet152_gray112.args --batch_size=256 --job=train
-  python run.py --job=test,submit --run_dir=runs/demo --data_tfrec_dir=data/demo/test
-  python run.py @recipes/demo/detect.args --job=detect,submit --data_tfrec_dir=data/demo/test_pages
+  python run.py @recipes/demo/classify.args --data_tfrec_dir=data/demo/pack/train --job=train,val
+  python run.py --data_tfrec_dir=data/demo/pack/test --run_dir=runs/demo --job=test,submit
+  python run.py @recipes/demo/detect.args --data_tfrec_dir=data/demo/pack_pages/test --job=detect,submit
 
 A recipe (@FILE) is a file with one option per line; options after it override it. `None` is none.
 """
@@ -28,11 +27,18 @@ def parse(argv=None):
     parser.set_defaults(**TASK_DEFAULTS[task])
     options = parser.parse_args(argv)
     for other, group in groups:
-        for action in group._group_actions:
-            if other != task and getattr(options, action.dest) != parser.get_default(action.dest):
-                parser.error(f"{action.option_strings[0]} goes with --task={other}, not {task}")
+        if other != task:
+            _refuse(parser, options, [action.dest for action in group._group_actions],
+                    f"goes with --task={other}, not {task}")
     _check(parser, options)
     return options
+
+
+def _refuse(parser, options, names, reason):
+    """Stops if one of the options has another value than its default."""
+    for name in names:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name} {reason}")
 
 
 def _parser():
@@ -68,10 +74,12 @@ def _check(parser, options):
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
         parser.error("--job=score needs --truth_csv, the annotated pages")
-    other = [job for job in options.job if job in ("test", "detect")]
+    other = [job for job in options.job if job not in ("train", "val")]
     if "train" in options.job and other:
         parser.error(f"--job=train reads a training store and --job={other[0]} a test store: call "
                      "run.py twice")
+    if options.unread_csv and "score" not in options.job:
+        parser.error("--unread_csv is for --job=score")
     if options.split is not None and options.val_fold is not None:
         parser.error("--split and --val_fold both name a validation: give one")
     validated = options.split is not None or options.val_fold is not None
@@ -85,10 +93,8 @@ def _check(parser, options):
         parser.error(f"--monitor={options.monitor} needs --split or --val_fold")
     if options.monitor not in allowed:
         parser.error(f"--monitor={options.monitor}: here it is one of {', '.join(allowed)}")
-    if options.task == "detect" and options.dim % 32:
-        parser.error(f"--dim={options.dim}: the side of a training crop is a multiple of 32")
-    if options.task == "detect" and "submit" in options.job and options.classes == "none":
-        parser.error("--job=submit needs characters that were read: --classes is none")
+    if options.task == "detect":
+        _check_detector(parser, options)
     if options.schedule == "multistep" and not options.milestones_epochs:
         parser.error("--schedule=multistep needs --milestones_epochs, such as 20,40,60")
     if options.warmup_epochs is None:
@@ -116,6 +122,24 @@ def _check(parser, options):
                      "mixed_bfloat16 or None")
     if options.xla == "on" and (options.cpu_replicas or 1) > 1:
         parser.error("--xla=on does not work with several mirrored replicas")
+
+
+def _check_detector(parser, options):
+    if options.dim % 32:
+        parser.error(f"--dim={options.dim}: the side of a training crop is a multiple of 32")
+    if "submit" in options.job and options.classes == "none":
+        parser.error("--job=submit needs characters that were read: --classes is none")
+    if options.architecture != "pyramid":
+        _refuse(parser, options, ["backbone", "weights", "stem_stride", "pyramid_channels",
+                                  "head_channels"],
+                f"is of --architecture=pyramid, not {options.architecture}")
+    if options.architecture == "hourglass104" and options.dim % 128:
+        parser.error(f"--dim={options.dim}: with --architecture=hourglass104 a multiple of 128")
+    if options.classes != "branch":
+        _refuse(parser, options, ["class_channels", "class_dropout", "class_weight"],
+                f"is of --classes=branch, not {options.classes}")
+    if options.centre_kernel != "gaussian":
+        _refuse(parser, options, ["gaussian_overlap"], "is of --centre_kernel=gaussian")
 
 
 if __name__ == "__main__":  # only looks whether the options are possible

@@ -69,7 +69,9 @@ def plan_run(folder, overwrite, options, **info):
     """
     if folder is None:
         name = options["backbone"].replace(":", "-").replace("/", "-")
-        name = {"classify": name, "detect": f"centernet-{name}"}[options["task"]]
+        if options["task"] == "detect":
+            name = "centernet-" + {"pyramid": name}.get(options["architecture"],
+                                                        options["architecture"])
         folder = RUNS / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     if (folder / "run.json").exists() and not overwrite:
         raise RunError(f"{folder} holds a run already: pass --overwrite to replace it, or give "
@@ -85,10 +87,11 @@ def plan_run(folder, overwrite, options, **info):
         **info), overwrite)
 
 
-def open_run(folder, task, pack=None):
+def open_run(folder, task, pack=None, classes=None):
     """The run in `folder`; None: the newest finished one in runs/, said in a line.
 
-    task: of the run. pack: only runs on stores of this packing recipe are looked for, unless None.
+    task: of the run. pack: only runs on stores of this packing recipe are looked for, unless None;
+    then also only detectors that tell `classes` apart in this way.
     """
     if folder is None:
         found = []
@@ -98,8 +101,9 @@ def open_run(folder, task, pack=None):
             except ValueError:
                 print(f"passing over {path}, which is damaged")
                 continue
-            if (info.get("finished") and info.get("task") == task and
-                    (pack is None or info["options"]["pack"] == str(pack))):
+            alike = pack is None or (info["options"]["pack"] == str(pack) and
+                                     info.get("classes") == classes)
+            if info.get("finished") and info.get("task") == task and alike:
                 found.append((info["created"], path.parent))
         if not found:
             raise RunError(f"no finished run{f' of {pack}' if pack else ''} of --task={task} in "
@@ -110,7 +114,7 @@ def open_run(folder, task, pack=None):
         info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if info.get("format_version") == FORMAT_VERSION:
             (info["task"], info["class_names"], info["input"], info["network"], info["dataset"],
-             info["options"])
+             info["options"], info["created"], info["task"] != "detect" or info["classes"])
     except FileNotFoundError:
         raise RunError(f"no run at {folder} (run.json is absent): correct --run_dir, or train one "
                        "with --job=train") from None

@@ -77,7 +77,8 @@ class Session:
 
     @functools.cached_property
     def run(self):
-        return open_run(self.options.run_dir, self.options.task, self.options.pack)
+        o = self.options
+        return open_run(o.run_dir, o.task, o.pack, o.classes if o.task == "detect" else None)
 
     def plan_run(self, **info):
         """A new run on the store, nothing written yet. info: entries of run.json."""

@@ -5,11 +5,10 @@ import pandas as pd
 from inference.kuzushiji_score import match_page
 from inference.predict import load_predictions
 from inference.submissions import centre_points, write_submission
-from jobs.detect import detections_path
+from jobs.detect import read_found
 from jobs.errors import OptionError
 from jobs.test import predictions_path
 from records.annotations import find_image, read_truth
-from records.detections import read_detections
 from records.images import BadImage, decode_image
 from reports.page_overlay import draw_page
 
@@ -36,24 +35,25 @@ def classified(session):
     Columns image_id, label, confidence; x y w h and at_x at_y, the point submitted, whole px.
     """
     manifest = session.store.manifest
-    if manifest["x"].isna().any():
+    if session.store.info["records"] != "boxes":
         raise OptionError(f"{session.store.folder} holds whole images, not boxes of pages: there is "
                           "no submission to write; the predictions are in "
                           f"{predictions_path(session)}")
-    classes, logits = load_predictions(predictions_path(session), manifest["id"].tolist())
+    classes, logits = load_predictions(predictions_path(session), manifest["id"].tolist(),
+                                       session.store.info["manifest_sha256"])
     read = manifest[["image_id", "x", "y", "w", "h"]].astype(dict.fromkeys("xywh", np.int64))
     read["label"] = np.array(classes)[logits.argmax(axis=1)]
     read["confidence"] = _softmax_of_the_best(logits)
-    parts = manifest["id"].str.rsplit(":", n=1, expand=True)  # ids end in `:number`
-    return _with_points(read).iloc[np.lexsort([parts[1].astype(int), parts[0]])]
+    number = [int(record_id.rsplit(":", 1)[1]) for record_id in manifest["id"]]
+    return _with_points(read).iloc[np.lexsort([number, manifest["image_id"]])]
 
 
 def detected(session):
     """The same of the characters a CenterNet found and read."""
-    read = read_detections(detections_path(session))
-    if (read["label"] == "").any():
-        raise OptionError(f"{detections_path(session)} has boxes, but no characters read in them: "
-                          "pack these boxes (create_tfrecords.py --detections) and classify them")
+    read = read_found(session)
+    if session.run.info["classes"] == "none":
+        raise OptionError(f"{session.run.folder} finds boxes, but reads no characters in them: pack "
+                          "these boxes (create_tfrecords.py --detections) and classify them")
     read["confidence"] = read["score"] * read["label_score"]
     return _with_points(read)
 
@@ -103,6 +103,6 @@ def _draw(session, read):
         right = np.isin(np.arange(len(here)), matches)
         lost = np.flatnonzero(matches < 0)
         missed = boxes[lost], [labels[i] for i in lost]
-    out = session.run.folder / f"page_{page}.png"
+    out = session.run.folder / f"page_{page.replace('/', '_')}.png"
     draw_page(out, image, here[list("xywh")].to_numpy(), here["label"].tolist(), right, missed)
     print(f"drawn: {len(here)} characters of page {page} -> {out}")

@@ -18,14 +18,16 @@ def run(session):
         raise MemoryError(f"the logits of {n} records x {classes} classes take "
                           f"{n * classes * 4 / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free: "
                           "pack the pages in several stores, and predict one at a time")
-    model = session.model
-    rows = np.arange(n)
-    source = image_source(store, rows, run.info["input"]["channels"], session.options.cache)
-    batches = session.evaluation_batches(run, source, rows)
-    predictor = Predictor(classifier(model, lambda logits, index: {"logits": logits}),
-                          session.strategy)
-    logits = predictor(batches, n, "predicting")["logits"]
+    logits = np.zeros((0, classes), np.float32)
+    if n:  # a detector may have found nothing
+        model, rows = session.model, np.arange(n)
+        source = image_source(store, rows, run.info["input"]["channels"], session.options.cache)
+        batches = session.evaluation_batches(run, source, rows)
+        predictor = Predictor(classifier(model, lambda logits, index: {"logits": logits}),
+                              session.strategy)
+        logits = predictor(batches, n, "predicting")["logits"]
     path = predictions_path(session)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits)
+    save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits,
+                     store.info["manifest_sha256"])
     print(f"predicted: {n} records -> {path}")

@@ -32,12 +32,7 @@ def validation(session):
 def run(session):
     session.check_packing()
     check_split(session)
-    if session.run.class_names != session.store.class_names:
-        ours, theirs = set(session.run.class_names), set(session.store.class_names)
-        raise OptionError(
-            f"{session.store.folder} has other classes than the run {session.run.folder} "
-            f"({len(theirs - ours)} unknown to the run, {len(ours - theirs)} missing, for instance "
-            f"{', '.join(sorted(ours ^ theirs)[:3])}): give the run's store, or train anew")
+    check_classes(session)
     if not len(session.rows[1]):
         raise OptionError("the split has no validation record")
     figures = validation(session)(session.model)
@@ -51,8 +46,18 @@ def run(session):
           f"next: {_next(session)}")
 
 
+def check_classes(session):
+    """The store's classes must be those that the run was trained on."""
+    if session.run.class_names != session.store.class_names:
+        ours, theirs = set(session.run.class_names), set(session.store.class_names)
+        raise OptionError(
+            f"{session.store.folder} has other classes than the run {session.run.folder} "
+            f"({len(theirs - ours)} unknown to the run, {len(ours - theirs)} missing, for instance "
+            f"{', '.join(sorted(ours ^ theirs)[:3])}): give the run's store, or train anew")
+
+
 def _next(session):
-    if session.store.manifest["x"].isna().any():  # whole images, not boxes of pages
+    if session.store.info["records"] == "images":
         return f"python run.py --job=test --run_dir={session.run.folder} --data_tfrec_dir=STORE"
     return f"RUN_DIR={session.run.folder} bash run_inference.sh, with the RECIPE and data of this run"
 

@@ -66,8 +66,9 @@ def test_detections_are_on_their_pages_by_id(places, tmp_path, capsys):
     found = read_detections(folder / "run" / "detections" / "test.csv")
     assert set(found["image_id"]) <= {*truth, "a_empty"} and len(found) > 20
     assert set(found["label"]) <= {"U+3042", "U+3043", "U+3044"}
-    assert (found[list("xywh")] >= 0).all(None)
-    assert (found["x"] + found["w"]).max() <= 140.01 and (found["y"] + found["h"]).max() <= 180.01
+    assert (found[["w", "h"]] >= 1).all(None)
+    for corner, side, page_side in (("x", "w", 140), ("y", "h", 180)):  # centres are on the page
+        assert (found[corner] + found[side] / 2).between(0, page_side).all()
     submission = read_submission(folder / "run" / "submission.csv")
     assert set(submission) == {*truth, "a_empty"}
     assert sum(len(labels) for labels, _ in submission.values()) == len(found)
@@ -174,7 +175,7 @@ def test_wrong_stores_and_runs_are_refused(places, tmp_path):
 
 
 def test_boxes_go_back_to_the_pages_pixels(places):
-    """What lies in the padding is dropped, what sticks out is clipped, centres are kept."""
+    """What lies in the padding is dropped; what sticks out keeps its centre; 1 px at least."""
     folder, _ = places
     session = Session(parse([*DETECT, f"--data_tfrec_dir={folder / 'test'}", "--job=detect",
                              f"--run_dir={folder / 'run'}"]))
@@ -182,13 +183,37 @@ def test_boxes_go_back_to_the_pages_pixels(places):
     letterbox = finder.boxes["a_0"]  # 140 x 180 px in 128 x 128, padded to the right or bottom
     sx, sy = letterbox.scale
     boxes = np.array([[10, 20, 30, 50], [-4, 60, 16, 90], [500, 500, 510, 510]], np.float32)
+    assert letterbox.width == 140
     corners = boxes.reshape(-1, 2, 2) * [sx, sy]
     found = {"count": 3, "score": np.array([0.9, 0.8, 0.7]), "class_id": np.array([1, 0, 2]),
              "class_score": np.array([0.5, 0.6, 0.7]), "boxes": corners.reshape(-1, 4),
              "centres": corners.mean(1)}
     frame = finder._frame("a_0", found)
-    np.testing.assert_allclose(frame[list("xywh")], [[10, 20, 20, 30], [0, 60, 16, 30]], atol=0.01)
+    np.testing.assert_allclose(frame[list("xywh")], [[10, 20, 20, 30], [-4, 60, 20, 30]], atol=0.01)
     assert frame["label"].tolist() == ["U+3043", "U+3042"]
+
+
+def test_detections_of_another_run_or_store_are_refused(places, tmp_path):
+    folder, _ = places
+    test = [*DETECT, "--threshold=0", f"--data_preds_dir={tmp_path / 'found'}",
+            f"--truth_csv={folder / 'kaggle' / 'train.csv'}"]
+    run.main([*test, f"--data_tfrec_dir={folder / 'test'}", f"--run_dir={folder / 'run'}",
+              "--job=detect,score"])
+    run.main([*DETECT, f"--data_tfrec_dir={folder / 'train'}", "--n_epochs=1", "--job=train",
+              f"--run_dir={tmp_path / 'other'}"])
+    assert "is of another run or store" in refused(
+        *test, f"--data_tfrec_dir={folder / 'test'}", f"--run_dir={tmp_path / 'other'}",
+        "--job=submit")
+    with open(folder / "kaggle" / "train.csv") as file:
+        (tmp_path / "fewer.csv").write_text("".join(file.readlines()[:3]))
+    create_tfrecords.main([f"--data_dir={folder / 'kaggle'}", f"--csv={tmp_path / 'fewer.csv'}",
+                           "--records=pages", "--size=128", "--source=test", "--workers=1",
+                           f"--out_dir={tmp_path / 'fewer'}"])
+    assert "is of another run or store" in refused(
+        *test, f"--data_tfrec_dir={tmp_path / 'fewer'}", f"--run_dir={folder / 'run'}", "--job=score")
+    (tmp_path / "found" / "test.json").unlink()
+    assert "no detections at" in refused(
+        *test, f"--data_tfrec_dir={folder / 'test'}", f"--run_dir={folder / 'run'}", "--job=score")
 
 
 def test_figures_of_a_page_read_half(places):

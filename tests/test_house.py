@@ -110,7 +110,20 @@ def refusal(capsys, *arguments):
     (["--min_lr=1"], "is more than --lr"), (["--decay_epochs=30"], "--decay_epochs=30 is more"),
     (["--warmup_epochs=20"], "leaves nothing"),
     (["--mixed_precision=float16"], "it is auto, mixed_float16"),
-    (["--xla=on", "--cpu_replicas=2"], "does not work with several")])
+    (["--xla=on", "--cpu_replicas=2"], "does not work with several"),
+    (["--unread_csv=x"], "--unread_csv is for --job=score"),
+    (["--gamma=0.2"], "--gamma goes with --task=detect, not classify"),
+    (["--job=detect"], "--job=detect does not go with --task=classify"),
+    (["--monitor=val_f1"], "here it is one of val_accuracy"),
+    (["--task=detect", "--mixup=0.2"], "--mixup goes with --task=classify, not detect"),
+    (["--task=detect", "--dim=100"], "multiple of 32"),
+    (["--task=detect", "--classes=none", "--job=submit"], "--classes is none"),
+    (["--task=detect", "--classes=none", "--class_weight=1"], "is of --classes=branch, not none"),
+    (["--task=detect", "--gaussian_overlap=0.2"], "is of --centre_kernel=gaussian"),
+    (["--task=detect", "--architecture=hourglass104", "--dim=160"], "a multiple of 128"),
+    (["--task=detect", "--architecture=hourglass104", "--backbone=resnet50"], "is of --architecture="),
+    (["--task=detect", "--scales=1,1"], "several different ones"),
+    (["--job=train,score", "--truth_csv=x"], "call run.py twice")])
 def test_impossible_options_are_refused(capsys, arguments, says):
     assert says in refusal(capsys, *arguments)
 

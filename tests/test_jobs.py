@@ -10,6 +10,7 @@ import create_tfrecords
 import run
 from inference.predict import load_predictions, save_predictions
 from jobs.run_directory import RunError, plan_run
+from records.store import open_store
 from tests.helpers import make_classes, make_kaggle, run_module
 
 SMALL = ["--backbone=wide_resnet10_2", "--n_epochs=3", "--batch_size=12", "--lr=0.05"]
@@ -93,7 +94,8 @@ def test_predictions_are_of_every_record_by_id(trained, store):
     run.main([f"--data_tfrec_dir={store}", f"--run_dir={trained}", "--job=test"])
     names = [f"class{i}" for i in range(3)]
     ids = [f"class{c}/{c}{n:02d}_{n % 4}.png" for c in (2, 0, 1) for n in range(24)]
-    classes, logits = load_predictions(trained / "predictions" / "train.npz", ids)
+    classes, logits = load_predictions(trained / "predictions" / "train.npz", ids,
+                                       open_store(store).info["manifest_sha256"])
     assert classes == names
     assert (logits.argmax(1) == np.repeat([2, 0, 1], 24)).mean() > 0.9
 
@@ -160,7 +162,8 @@ def classified_pages(folder, truth, tmp_path, image_folder="train"):
     (made.folder / "predictions").mkdir()
     ids = sorted(labels, reverse=True)  # another order than the store's
     save_predictions(made.folder / "predictions" / "test.npz", ids, names,
-                     [[9.0 * (labels[i] == name) for name in names] for i in ids])
+                     [[9.0 * (labels[i] == name) for name in names] for i in ids],
+                     open_store(tmp_path / "test").info["manifest_sha256"])
     return made.folder
 
 

@@ -57,25 +57,27 @@ def test_validation_figures_equal_numpy():
 def test_predictions_are_joined_by_id(tmp_path):
     path = tmp_path / "p.npz"
     ids = [f"p_{i}" for i in range(11)]
-    save_predictions(path, ids, ["a", "b", "c", "d"], LOGITS)
+    save_predictions(path, ids, ["a", "b", "c", "d"], LOGITS, "s")
     order = np.random.default_rng(1).permutation(11)
-    classes, logits = load_predictions(path, [ids[i] for i in order])
+    classes, logits = load_predictions(path, [ids[i] for i in order], "s")
     assert classes == ["a", "b", "c", "d"]
     np.testing.assert_allclose(logits, LOGITS[order], atol=2e-3)
     with pytest.raises(PredictionError, match="no prediction for 1 of 2 records.*'other'"):
-        load_predictions(path, ["p_1", "other"])
+        load_predictions(path, ["p_1", "other"], "s")
+    with pytest.raises(PredictionError, match="of another store"):  # the same ids, other boxes
+        load_predictions(path, ids, "another")
 
 
 def test_damaged_pickled_and_double_predictions_are_refused(tmp_path):
     path = tmp_path / "p.npz"
     with pytest.raises(PredictionError, match="--job=test"):
-        load_predictions(path, [])
-    save_predictions(path, ["a", "a"], ["x"], np.zeros((2, 1)))
+        load_predictions(path, [], "s")
+    save_predictions(path, ["a", "a"], ["x"], np.zeros((2, 1)), "s")
     with pytest.raises(PredictionError, match="twice"):
-        load_predictions(path, ["a"])
+        load_predictions(path, ["a"], "s")
     np.savez(path, ids=np.array([{"not": "text"}], object), class_names=["x"], logits=[[0]])
     with pytest.raises(PredictionError, match="cannot be read"):
-        load_predictions(path, ["a"])
+        load_predictions(path, ["a"], "s")
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(PredictionError, match="cannot be read"):
-        load_predictions(path, ["a"])
+        load_predictions(path, ["a"], "s")

@@ -58,9 +58,21 @@ def test_a_recipe_without_its_data_is_refused():
 
 
 def test_wrong_options_are_refused_before_anything_is_packed(places, tmp_path):
+    new = places | {"STORES": tmp_path / "new"}
     for name in ("run_training.sh", "run_inference.sh"):
-        done = script(name, "--bach_size=3", BOXES_CSV="x", **places | {"STORES": tmp_path / "new"})
+        done = script(name, "--bach_size=3", **new | {"BOXES_CSV": "x"})
         assert done.returncode == 2 and "did you mean --batch_size" in done.stderr
+        for code, says, arguments, more in (
+                (1, "cannot be for recipes/demo/detect.args and for", ["--run_dir=x"],
+                 {"DETECTOR": DETECTOR}),
+                (2, "DETECTOR_OPTIONS has those", ["--mixup=0.2"], {"DETECTOR": DETECTOR}),
+                (1, "there is no recipe none.args", [], {"RECIPE": "none.args"})):
+            done = script(name, *arguments, **new | more)
+            assert done.returncode == code and says in done.stderr, done.stderr
+    for says, more in (("leave out recipes/demo/detect.args", {"RECIPE": DETECTOR, "BOXES_CSV": "x"}),
+                       ("finds by itself", {"RECIPE": DETECTOR, "DETECTOR": DETECTOR})):
+        done = script("run_inference.sh", **new | more)
+        assert done.returncode == 1 and says in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -73,23 +85,24 @@ def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
     """Both ways of reading from the image alone; the networks are too small to read much."""
     detector = tmp_path / "detector"
     alone = places | {"RECIPE": DETECTOR, "RUN_DIR": detector}
-    done = script("run_training.sh", *FAST_DETECTOR, "--n_epochs=8", "--dim=256",
-                  "--crops_per_page=8", "--lr=4e-3", "--validate_every_epochs=8", **alone)
+    done = script("run_training.sh", *FAST_DETECTOR, "--n_epochs=3", "--crops_per_page=8", **alone)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"validated: {detector}, 1 pages: F1 " in done.stdout
     truth = places["DATA_DIR"] / "test.csv"
     unread = places["DATA_DIR"] / "test_unread.csv"
-    done = script("run_inference.sh", "--threshold=0.2", TRUTH_CSV=truth, UNREAD_CSV=unread, **alone)
+    done = script("run_inference.sh", "--threshold=0.05", TRUTH_CSV=truth, UNREAD_CSV=unread, **alone)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "scored: F1 " in done.stdout and "average precision" in done.stdout
     assert "on ruby" in done.stdout
 
-    script("run_training.sh", *FAST, "--overwrite", **places)
+    done = script("run_training.sh", *FAST, "--overwrite", **places)
+    assert done.returncode == 0, done.stderr[-3000:]
     done = script("run_inference.sh", TRUTH_CSV=truth,
-                  **places | {"DETECTOR": DETECTOR, "DETECTOR_RUN_DIR": detector})
+                  **places | {"DETECTOR": DETECTOR, "DETECTOR_RUN_DIR": detector,
+                              "DETECTOR_OPTIONS": "--threshold=0.05"})
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("scored: F1 ") == 2
-    found = list(csv.DictReader(open(places["STORES"] / "detections" / "test.csv")))
+    found = list(csv.DictReader(open(places["STORES"] / "detections" / "detect" / "test.csv")))
     with open(places["RUN_DIR"] / "submission.csv") as file:
         read = {row["image_id"]: row["labels"].split()[::3] for row in csv.DictReader(file)}
     assert len(found) > 10 and sum(map(len, read.values())) == len(found)
