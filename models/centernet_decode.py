@@ -1,6 +1,6 @@
 """Heatmaps to peaks, and what the maps say at them to boxes. All of it compiles under XLA.
 
-Zhou et al., "Objects as Points", 2019, arXiv:1904.07850: peaks by 3x3 max-pooling take the place
+Zhou et al., "Objects as Points", 2019, arXiv:1904.07850: peaks of 3x3 neighbourhoods take the place
 of non-maximum suppression.
 """
 import numpy as np
@@ -11,8 +11,10 @@ def find_peaks(heat, max_peaks, threshold):
     """The peaks of a batch of heatmaps, the highest first.
 
     A peak is a cell above the threshold that no cell of its 3x3 neighbourhood in its own channel
-    exceeds; so every cell of a plateau is one. Equal peaks come in the order of (row, column,
-    channel). heat: float32 [b, h, w, k], probabilities 0..1. max_peaks: >= 1. threshold: 0..1.
+    exceeds, and that none before it, in the order of (row, column), equals. So of two equal cells
+    that touch only the first is a peak, and of a rectangular plateau; one that has several upper
+    ends, such as a V, has a peak at each. Equal peaks come in the order of (row, column, channel).
+    heat: float32 [b, h, w, k], probabilities 0..1. max_peaks: >= 1. threshold: 0..1.
 
     Returns a dict of
     score: float32 [b, max_peaks], descending, 0 in padding;
@@ -21,8 +23,12 @@ def find_peaks(heat, max_peaks, threshold):
     count: int32 [b], the number of all peaks. Where it exceeds max_peaks the lowest were left out.
     """
     _, height, width, channels = heat.shape
-    highest = tf.nn.max_pool2d(heat, 3, 1, "SAME")
-    peak = (heat == highest) & (heat > threshold)
+    padded = tf.pad(heat, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=-1.0)
+    left, middle, right = padded[:, :, :-2], padded[:, :, 1:-1], padded[:, :, 2:]
+    highest = tf.maximum(tf.maximum(left, right), middle)  # of each row's three, [b, h + 2, w, k]
+    before = tf.maximum(highest[:, :-2], left[:, 1:-1])
+    after = tf.maximum(highest[:, 2:], right[:, 1:-1])
+    peak = (heat > before) & (heat >= after) & (heat > threshold)
     n = height * width * channels
     ranked = tf.reshape(tf.where(peak, heat, -1.0), [-1, n])
     score, at = tf.math.top_k(ranked, min(max_peaks, n))  # [b, p]; of equals the lower index first

@@ -1,11 +1,13 @@
 """Where training finds its images: decoded in memory, encoded in memory, or in the shards.
 
   decoded  uint8 in one tensor: records x size x size x channels bytes
-  encoded  the PNG or JPEG bytes, decoded anew every epoch: their size in the shards
+  encoded  the PNG or JPEG bytes, decoded anew every epoch: their size in the shards, while they are
+           loaded twice that, as TensorFlow copies strings
   none     read from the shards each time, one record per read
-Only the records in use are held.
+Only the records in use are held; while they are loaded, READ_BYTES more.
 """
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -19,7 +21,8 @@ from records.store import StoreError
 
 CACHES = ("auto", "decoded", "encoded", "none")
 SHARE_OF_FREE_MEMORY = 0.5  # what a cache may take when it is chosen by itself
-READ_BATCH = 512  # records
+MOST_READ = 512  # records read at once
+READ_BYTES = 256e6  # of all batches that are being read at a time
 ALIGNMENT = 64  # bytes; TensorFlow takes over an array so aligned without copying it
 
 
@@ -48,8 +51,9 @@ class ImageSource:
 
 
 def choose_cache(kind, decoded_bytes, encoded_bytes, free):
-    """(kind, why) for --cache=kind; all figures in bytes."""
-    sizes = {"decoded": decoded_bytes, "encoded": encoded_bytes}
+    """(kind, why) for --cache=kind; all figures in bytes. It is the most that is held at a time
+    that must fit: of the encoded, two copies."""
+    sizes = {"decoded": decoded_bytes, "encoded": 2 * encoded_bytes}
     if kind != "auto":
         need = sizes.get(kind, 0)
         if need > free:
@@ -59,7 +63,7 @@ def choose_cache(kind, decoded_bytes, encoded_bytes, free):
     for kind, need in sizes.items():
         if need <= SHARE_OF_FREE_MEMORY * free:
             return kind, f"{need / 1e9:.2f} GB of {free / 1e9:.2f} GB free"
-    return "none", (f"encoded would take {encoded_bytes / 1e9:.2f} GB of {free / 1e9:.2f} GB free")
+    return "none", f"encoded would take {need / 1e9:.2f} GB of {free / 1e9:.2f} GB free"
 
 
 @on_host
@@ -129,8 +133,23 @@ def _from_shards(store, rows, decode):
     return fetch
 
 
-def _read_shards(store, rows, convert, description):
-    """Yields (positions in `rows`, batch) over every shard in order; checks ids and counts."""
+def reading_plan(record_bytes, cores):
+    """(records of a batch, batches read in parallel) with which all fit in READ_BYTES.
+
+    A batch at work takes twice its size, once per record and once together; three more wait or are
+    in use.
+    """
+    parallel = int(np.clip((READ_BYTES / record_bytes - 3) // 2, 1, cores))
+    return int(np.clip(READ_BYTES // ((2 * parallel + 3) * record_bytes), 1, MOST_READ)), parallel
+
+
+def _read_shards(store, rows, convert, record_bytes, description):
+    """Yields (positions in `rows`, batch) over every shard in order; checks ids and counts.
+
+    convert: of the encoded images string [b], to whatever; record_bytes: of one as converted.
+    """
+    longest = int(store.manifest["length"].to_numpy(np.int64).max(initial=1))
+    size, parallel = reading_plan(max(record_bytes, longest), os.cpu_count())
     position = np.full(len(store.manifest), -1)
     position[rows] = np.arange(len(rows))
     ids = np.array([name.encode() for name in store.manifest["id"]], object)
@@ -139,12 +158,9 @@ def _read_shards(store, rows, convert, description):
         for shard, path in zip(store.info["shards"], store.shard_paths()):
             wanted = position[start:start + shard["records"]]
             seen = 0
-            dataset = tf.data.TFRecordDataset(path, buffer_size=1 << 22).batch(READ_BATCH).map(
-                parse_examples, tf.data.AUTOTUNE, deterministic=True)
-            dataset = _select(dataset, wanted).map(
-                lambda wanted, example, count: (wanted, convert(example["image"]),
-                                                example["image_id"], count),
-                tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+            dataset = tf.data.TFRecordDataset(path, buffer_size=1 << 22).batch(size).enumerate()
+            dataset = dataset.map(_selection(wanted, size, convert), parallel,
+                                  deterministic=True).prefetch(1)
             try:
                 for places, images, names, count in dataset.as_numpy_iterator():
                     if (ids[rows[places]] != names).any():
@@ -164,24 +180,24 @@ def _read_shards(store, rows, convert, description):
             start += shard["records"]
 
 
-def _select(dataset, wanted):
-    """Batches of parsed examples -> (wanted positions, the examples in use, records read)."""
+def _selection(wanted, size, convert):
+    """A function of (a batch's number, its serialised examples) giving those in use: places
+    (int64 [k], of `wanted`), converted images, ids; and int64 [], the number of all."""
     wanted = tf.constant(wanted, tf.int64)
 
-    def choose(number, example):
-        count = tf.shape(example["image"], tf.int64)[0]
+    def choose(number, serialised):
+        count = tf.shape(serialised, tf.int64)[0]
         # A shard with more records than it should have must not read past the end of `wanted`.
-        places = wanted[number * READ_BATCH:number * READ_BATCH + count]
+        places = wanted[number * size:number * size + count]
         keep = places >= 0
-        kept = {k: tf.boolean_mask(v[:tf.shape(places)[0]], keep) for k, v in example.items()}
-        return tf.boolean_mask(places, keep), kept, count
-    return dataset.enumerate().map(lambda number, example: choose(number, example),
-                                   tf.data.AUTOTUNE, deterministic=True)
+        example = parse_examples(tf.boolean_mask(serialised[:tf.shape(places)[0]], keep))
+        return tf.boolean_mask(places, keep), convert(example["image"]), example["image_id"], count
+    return choose
 
 
 def _read_encoded(store, rows):
     images = np.empty(len(rows), object)
-    for places, batch in _read_shards(store, rows, tf.identity, "reading"):
+    for places, batch in _read_shards(store, rows, tf.identity, 1, "reading"):
         images[places] = batch
     return images
 
@@ -192,6 +208,6 @@ def _read_decoded(store, rows, decode, shape):
     start = -buffer.ctypes.data % ALIGNMENT
     images = buffer[start:start + count].reshape(len(rows), *shape)
     convert = lambda data: tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
-    for places, batch in _read_shards(store, rows, convert, "decoding"):
+    for places, batch in _read_shards(store, rows, convert, int(np.prod(shape)), "decoding"):
         images[places] = batch
     return images

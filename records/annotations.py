@@ -15,7 +15,7 @@ import zlib
 
 import numpy as np
 
-from records.boxes import rounded_onto
+from records.boxes import rounded_onto, touching
 from records.images import BadImage, decode_image, open_image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
@@ -58,13 +58,18 @@ class SourceImage:
     row: int | None
     width: int = 0
     height: int = 0
-    detected: bool = False  # boxes are a detector's, float: rounded and moved onto the page
+    detected: tuple | None = None  # (file, int rows [n]) of a detector's boxes: float, so rounded
     stated_size: tuple | None = None  # (width, height) px, where the annotations say it
     numbers: np.ndarray | None = None  # int [n], places of the boxes among all annotated
 
     def __post_init__(self):
         if self.boxes is not None and self.numbers is None:
             self.numbers = np.arange(len(self.boxes))
+
+    def keep_boxes(self, places):
+        """Drops all boxes but those at `places`, int [k]."""
+        self.labels = [self.labels[place] for place in places]
+        self.boxes, self.numbers = self.boxes[places], self.numbers[places]
 
     def record_ids(self, records):
         """Ids of the records made of it; records: "images", "pages" or "boxes"."""
@@ -138,12 +143,20 @@ def read_truth(csv_path):
 
 
 def find_image(folder, image_id):
-    """The image of that name in `folder`, whatever its suffix (.jpg first); None if absent."""
-    for suffix in PAGE_SUFFIXES:
-        for path in (pathlib.Path(folder, image_id + s) for s in (suffix, suffix.upper())):
-            if os.path.isfile(path):  # False, and no error, where the name is too long
-                return path
-    return None
+    """The image of that name in `folder`, whatever its suffix (.jpg first); None if absent.
+
+    A name may have its suffix already, as ids of COCO may; then it must not lead out of the folder.
+    """
+    name = pathlib.PurePath(image_id)
+    if not name.is_absolute() and ".." not in name.parts:
+        for suffix in PAGE_SUFFIXES:
+            for path in (pathlib.Path(folder, image_id + s) for s in (suffix, suffix.upper())):
+                if os.path.isfile(path):  # False, and no error, where the name is too long
+                    return path
+    try:
+        return inside(folder, image_id)
+    except ValueError:
+        return None
 
 
 def inside(folder, name):
@@ -235,7 +248,8 @@ def check_image(image, max_megapixels, decode):
     """Problems of one image: unreadable, too large, of another size than stated, boxes outside.
 
     Fills in its width and height (they stay 0 if it cannot be packed), and drops the boxes that are
-    at fault. decode: decode it whole, to find damage further in.
+    at fault. Those of a detector are rounded and moved onto the page they touch. decode: decode it
+    whole, to find damage further in.
     """
     try:
         source = image.read() if decode or image.member else image.path
@@ -252,8 +266,8 @@ def check_image(image, max_megapixels, decode):
         return [Problem(image.file, image.row, fault)]
     if image.boxes is None:
         return []
-    if image.detected:
-        image.boxes = rounded_onto(image.boxes, image.width, image.height)
+    if image.detected is not None:
+        return _move_onto_page(image)
     corner, size = image.boxes[:, :2], image.boxes[:, 2:]
     sized = (size > 0).all(axis=1)
     on_page = ((corner >= 0) & (corner + size <= [image.width, image.height])).all(axis=1)
@@ -264,7 +278,21 @@ def check_image(image, max_megapixels, decode):
         problems.append(Problem(image.file, image.row, (
             f"page {image.image_id}: box {image.numbers[index]} ({image.labels[index]} "
             f"{' '.join(map(str, image.boxes[index]))}) {fault}")))
-    kept = np.flatnonzero(sized & on_page)
-    image.labels = [image.labels[index] for index in kept]
-    image.boxes, image.numbers = image.boxes[kept], image.numbers[kept]
+    image.keep_boxes(np.flatnonzero(sized & on_page))
+    return problems
+
+
+def _move_onto_page(image):
+    """Rounds a detector's boxes; drops those that have no part on the page, and returns them as
+    problems."""
+    file, rows = image.detected
+    on_page = touching(image.boxes, image.width, image.height)
+    problems = [Problem(file, int(rows[index]), (
+        f"page {image.image_id}: box {image.numbers[index]} "
+        f"({' '.join(f'{value:g}' for value in image.boxes[index])}) has no part on the page of "
+        f"{image.width} x {image.height} px")) for index in np.flatnonzero(~on_page)]
+    kept = np.flatnonzero(on_page)
+    image.keep_boxes(kept)
+    image.boxes = rounded_onto(image.boxes, image.width, image.height)
+    image.detected = file, rows[kept]
     return problems

@@ -22,10 +22,20 @@ def clipped(boxes, limits):
     return np.concatenate([first, last - first], axis=1)
 
 
+def touching(boxes, width, height):
+    """Which boxes have a part on the page, bool [n]; one without width or height is its corner.
+
+    boxes: float [n, 4] x y w h, px.
+    """
+    first, size = boxes[:, :2], boxes[:, 2:]
+    common = np.minimum(first + size, [width, height]) - np.maximum(first, 0)
+    return ((common > 0) | (common == 0) & (size == 0)).all(axis=1)
+
+
 def rounded_onto(boxes, width, height):
     """Float boxes with corners rounded and moved onto the page, each at least 1 x 1 px.
 
-    boxes: float [n, 4] x y w h, px. Returns int64 [n, 4].
+    boxes: float [n, 4] x y w h, px; those `touching` it. Returns int64 [n, 4].
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     limits = np.array([width, height])

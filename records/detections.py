@@ -1,7 +1,7 @@
 """Detections: `image_id,x,y,w,h,score,label,label_score`, the boxes that a detector found on pages.
 
 x y w h are px of the page, from its top-left corner, with fractions. score is the box's and
-label_score the label's. A detector that only finds leaves the label empty, and may leave
+label_score the label's, 0..1. A detector that only finds leaves the label empty, and may leave
 label_score so.
 """
 import math
@@ -51,16 +51,11 @@ def write_detections(path, frame):
     write_text(path, frame[[*COLUMNS, *others]].to_csv(index=False, lineterminator="\n"))
 
 
-def record_ids(frame):
-    """The id that each detection's record has in a store packed from them: `image_id:number`.
-
-    Returns a str Series; number: place among the page's detections, from 0.
-    """
-    return frame["image_id"] + ":" + frame.groupby("image_id").cumcount().astype(str)
-
-
 def add_detections(pages, path):
-    """Gives `pages` (list of SourceImage, without boxes) those of a file; returns its problems."""
+    """Gives `pages` (list of SourceImage, without boxes) those of a file; returns its problems.
+
+    Whether they lie on their page check_image tells, which knows its size.
+    """
     found = {page.image_id: [] for page in pages}
     seen = dict.fromkeys(found, 0)
     problems = []
@@ -70,13 +65,14 @@ def add_detections(pages, path):
             if image_id not in found:
                 raise ValueError(f"image_id {image_id!r} is none of the {len(pages)} pages")
             seen[image_id] += 1
-            found[image_id].append((seen[image_id] - 1, *_values(row)[1:5]))
+            found[image_id].append((row_number, seen[image_id] - 1, *_values(row)[1:5]))
         except ValueError as error:
             problems.append(Problem(str(path), row_number, str(error)))
     for page in pages:
-        numbered = np.array(found[page.image_id], np.float64).reshape(-1, 5)
-        page.numbers, page.boxes = numbered[:, 0].astype(np.int64), numbered[:, 1:]
-        page.labels, page.detected = [""] * len(numbered), True
+        numbered = np.array(found[page.image_id], np.float64).reshape(-1, 6)
+        rows, page.numbers = numbered[:, :2].astype(np.int64).T
+        page.boxes, page.labels = numbered[:, 2:], [""] * len(numbered)
+        page.detected = str(path), rows
     return problems
 
 
@@ -97,6 +93,8 @@ def _values(row):
             unsaid = name == "label_score" and row["label"] == "" and math.isnan(value)
             if not abs(value) < LARGEST and not unsaid:
                 raise ValueError(f"{name} {row[name]!r} must be a finite number below {LARGEST:g}")
+            if name.endswith("score") and not unsaid and not 0 <= value <= 1:
+                raise ValueError(f"{name} {row[name]!r} must be from 0 to 1")
             if name in ("w", "h") and value < 0:
                 raise ValueError(f"{name} {row[name]!r} must not be negative")
         values.append(value)

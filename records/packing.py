@@ -88,7 +88,7 @@ def pack(images, problems, options):
         problems += [problem for index in indices for problem in index["problems"]]
         _report(problems, options, partial)
         from records.write_store import write_store  # TensorFlow: not before it is needed
-        if not any(index["lengths"] for index in indices):
+        if len(table) and not any(index["lengths"] for index in indices):
             raise PackingError("nothing to pack: no image can be decoded")
         info = write_store(partial, announced, table, indices, problems, fingerprint, options)
         shutil.rmtree(partial / "chunks")
@@ -125,8 +125,9 @@ def _fingerprint(images, problems, options):
         stat = stats[image.path]
         boxes = None if image.boxes is None else image.boxes.tolist()
         digest.update(json.dumps([image.image_id, image.path, image.member, image.group,
-                                  image.labels, boxes, image.detected, image.stated_size,
-                                  image.fold, stat.st_size, stat.st_mtime_ns]).encode())
+                                  image.labels, boxes, image.detected is not None,
+                                  image.stated_size, image.fold, stat.st_size,
+                                  stat.st_mtime_ns]).encode())
     return digest.hexdigest()
 
 
@@ -191,7 +192,10 @@ def _check(images, problems, options):
         checked = [image for image, found in zip(checked, damaged) if not found]
     _report(problems, options, None)
     if not any(image.record_ids(records) for image in checked):
-        raise PackingError("nothing to pack: no sound record in the annotations")
+        if not checked or options.source != "test":
+            raise PackingError("nothing to pack: no sound record in the annotations")
+        # A detector may find nothing, and its pages are to be in the submission even so.
+        print(f"no boxes on any of {len(checked)} pages: the store will have no records")
     return checked, problems
 
 

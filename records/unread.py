@@ -1,8 +1,7 @@
 """Writing on a page that must not be read (ruby, shine-through): `image_id,kind,x,y,w,h`, px."""
-import csv
 import re
 
-from records.annotations import AnnotationError
+from records.annotations import AnnotationError, csv_rows
 
 COLUMNS = ("image_id", "kind", "x", "y", "w", "h")
 
@@ -13,28 +12,19 @@ def read_unread(csv_path):
     A page without such writing is not in it. Raises AnnotationError naming the row.
     """
     unread = {}
-    try:
-        with open(csv_path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise AnnotationError(f"{csv_path} has the columns "
-                                      f"{','.join(reader.fieldnames or ['(none)'])}; it must have "
-                                      f"{','.join(COLUMNS)}, as records.demo_pages writes them")
-            for row in reader:
-                fault = _fault(row)
-                if fault:
-                    raise AnnotationError(f"{csv_path}, row {reader.line_num}: {fault}")
-                unread.setdefault(row["image_id"], []).append(
-                    (row["kind"], *(int(row[name]) for name in COLUMNS[2:])))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(f"{csv_path} cannot be read as a UTF-8 CSV: {error}") from error
+    for row_number, row in csv_rows(csv_path, COLUMNS):
+        fault = _fault(row)
+        if fault:
+            raise AnnotationError(f"{csv_path}, row {row_number}: {fault}")
+        unread.setdefault(row["image_id"], []).append(
+            (row["kind"], *(int(row[name]) for name in COLUMNS[2:])))
     return unread
 
 
 def _fault(row):
     """What is wrong with a row, or None."""
     if None in row or None in row.values():
-        return f"it must have {len(COLUMNS)} fields ({','.join(COLUMNS)})"
+        return f"it must have a field for each column ({','.join(COLUMNS)})"
     if not row["image_id"] or not row["kind"]:
         return f"image_id {row['image_id']!r} and kind {row['kind']!r} must not be empty"
     for name in COLUMNS[2:]:

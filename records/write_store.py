@@ -49,12 +49,13 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
         labelled["label_id"] = labelled["label"].map(code).astype(int)
         write_text(folder / "boxes.csv", labelled.to_csv(index=False, columns=BOX_COLUMNS))
         boxes = {"n_boxes": len(labelled), "boxes_sha256": sha256(folder / "boxes.csv")}
-    pixels = sum(index["pixels"] for index in indices)
+    pixels = max(1, sum(index["pixels"] for index in indices))  # 0: there may be no record
     mean = np.sum([index["sum"] for index in indices], axis=0) / pixels
     square = np.sum([index["squares"] for index in indices], axis=0) / pixels
-    shards = [{"file": file, "records": int(records),
-               "bytes": (folder / file).stat().st_size, "sha256": sha256(folder / file)}
-              for file, records in manifest["shard"].value_counts().sort_index().items()]
+    in_shard = manifest["shard"].value_counts()
+    shards = [{"file": path.name, "records": int(in_shard.get(path.name, 0)),
+               "bytes": path.stat().st_size, "sha256": sha256(path)}
+              for path in sorted(folder.glob("*.tfrecord"))]
     info = {
         "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -64,7 +65,7 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
                   "encoding": options.crops.encoding},
         "class_names": list(counts.index), "class_counts": counts.tolist(),
         "groups": sorted(set(table["group"])),
-        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1
+        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1; 0 if none
         "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
         "manifest_sha256": sha256(folder / "manifest.csv"), "shards": shards,
         "skipped": [str(problem) for problem in problems], "options": options.describe}

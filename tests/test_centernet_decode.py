@@ -14,8 +14,12 @@ def peaks_oracle(heat, threshold):
         peaks = []
         for row, column, channel in np.ndindex(h, w, k):
             score = image[row, column, channel]
-            around = image[max(0, row - 1):row + 2, max(0, column - 1):column + 2, channel]
-            if score > threshold and score == around.max():
+            around = [(image[i, j, channel], (i, j) < (row, column))
+                      for i in range(max(0, row - 1), min(h, row + 2))
+                      for j in range(max(0, column - 1), min(w, column + 2))
+                      if (i, j) != (row, column)]
+            if score > threshold and all(score > other if earlier else score >= other
+                                         for other, earlier in around):
                 peaks.append((score, row, column, channel))
         found.append(sorted(peaks, key=lambda p: (-p[0], *p[1:])))
     return found
@@ -62,6 +66,26 @@ def test_peaks_on_the_borders_and_corners_are_found():
     peaks = find_peaks(tf.constant(heat), 8, 0.5)
     assert peaks["count"].numpy() == [8]
     assert list(map(tuple, peaks["cells"][0].numpy())) == places
+
+
+@pytest.mark.parametrize("other", [(4, 5), (5, 3), (5, 4), (5, 5)])
+def test_of_two_equal_cells_that_touch_the_first_is_a_peak(other):
+    heat = np.zeros((1, 9, 9, 2), np.float32)
+    heat[0, 4, 4] = heat[0][other] = 0.9
+    for peaks in ways(lambda heat: find_peaks(heat, 9, 0.5), heat):
+        assert peaks["count"].numpy() == [2]  # one in each channel
+        np.testing.assert_array_equal(peaks["cells"][0, :2], [[4, 4], [4, 4]])
+
+
+def test_of_a_plateau_its_upper_ends_are_peaks():
+    full = np.full((1, 6, 7, 1), 0.9, np.float32)
+    v = np.zeros((1, 6, 7, 1), np.float32)
+    for place in ((1, 1), (2, 2), (3, 3), (2, 4), (1, 5)):
+        v[0][place] = 0.9
+    for heat, want in ((full, [(0, 0)]), (v, [(1, 1), (1, 5)])):
+        peaks = find_peaks(tf.constant(heat), 9, 0.5)
+        assert peaks["count"].numpy() == [len(want)]
+        assert list(map(tuple, peaks["cells"][0, :len(want)].numpy())) == want
 
 
 def test_a_neighbour_of_the_next_lower_float_is_no_peak():

@@ -8,7 +8,7 @@ import pytest
 
 import create_tfrecords
 from records.annotations import AnnotationError
-from records.boxes import clipped, rounded_onto, rounded_outward
+from records.boxes import clipped, rounded_onto, rounded_outward, touching
 from records.coco import read_coco
 from records.store import open_store
 from tests.helpers import random_page
@@ -228,3 +228,12 @@ def test_rounding_of_boxes():
         drawn = np.zeros((30, 40), bool)
         drawn[cut[1]:cut[1] + cut[3], cut[0]:cut[0] + cut[2]] = True
         assert (mask == drawn).all() and (cut[2:] >= 0).all()
+
+
+def test_which_boxes_touch_the_page():
+    random = np.random.default_rng(1)  # whole px, so that many end at its edge
+    boxes = np.concatenate([random.integers(-9, 16, (500, 2)), random.integers(0, 9, (500, 2))], 1)
+    for (x, y, w, h), on_page in zip(boxes, touching(boxes.astype(float), 8, 6), strict=True):
+        across, down = (any(0 <= pixel < limit for pixel in range(at, at + length)) if length
+                        else 0 <= at <= limit for at, length, limit in ((x, w, 8), (y, h, 6)))
+        assert on_page == (across and down)

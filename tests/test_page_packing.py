@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import create_tfrecords
-from records.annotations import AnnotationError
-from records.detections import read_detections, record_ids, write_detections
+from records.annotations import AnnotationError, find_image
+from records.detections import read_detections, write_detections
 from records.images import decode_image
 from records.letterbox import Letterbox
 from records.packing import MOST_CHUNKS, _chunk_length
@@ -213,7 +213,7 @@ def test_odd_folders_of_test_pages(tmp_path):
 DETECTIONS = [
     ("b_1", 10.4, 20.5, 30.2, 15.1, 0.9, "U+3042", 0.8), ("a_0", -3.2, 5, 10, 8.6, 0.8, "", ""),
     ("b_1", 135.2, 170.9, 30, 30, 0.7, "U+3043", 1e-7), ("b_1", 60.2, 60.2, 0.1, 0, 0.6, "", ""),
-    ("b_1", 900, -50, 3, 3, 0.5, "", 0.1)]
+    ("b_1", 140, 180, 0, 0, 0.5, "", 0.1)]
 
 
 def detections(path, rows=DETECTIONS, more=()):
@@ -232,9 +232,8 @@ def test_detections_become_records_of_whole_pixels_on_the_page(kaggle, tmp_path)
     manifest = store.manifest.set_index("id")
     assert {i: tuple(manifest.loc[i, list("xywh")]) for i in manifest.index} == {
         "a_0:0": (0, 5, 7, 9), "b_1:0": (10, 21, 31, 15), "b_1:1": (135, 171, 5, 9),
-        "b_1:2": (60, 60, 1, 1), "b_1:3": (139, 0, 1, 1)}
+        "b_1:2": (60, 60, 1, 1), "b_1:3": (139, 179, 1, 1)}
     assert store.info["records"] == "boxes" and store.class_names == []
-    assert sorted(record_ids(read_detections(path))) == sorted(manifest.index)
     assert store.images().records.tolist() == [1, 0, 0, 4] and no_labels_in(tmp_path / "store")
     page = decode_image((folder / "train_images" / "b_1.jpg").read_bytes())
     from records.chunks import CropOptions, cut_records
@@ -250,6 +249,10 @@ FAULTS = [(("c_9", 1, 2, 3, 4, 1, "", ""), "image_id 'c_9' is none of the 4 page
           (("a_0", 1, 2, 3, "", 1, "", ""), "h '' must be a finite number"),
           (("a_0", 1, 2, 3, -4, 1, "", ""), "h '-4' must not be negative"),
           (("a_0", 1, 2, 3, 4, "", "", ""), "score '' must be a finite number"),
+          (("a_0", 1, 2, 3, 4, 1.5, "", ""), "score '1.5' must be from 0 to 1"),
+          (("a_0", 1, 2, 3, 4, -0.1, "", ""), "score '-0.1' must be from 0 to 1"),
+          (("a_0", 1, 2, 3, 4, 1, "U+3042", 2), "label_score '2' must be from 0 to 1"),
+          (("a_0", 1, 2, 3, 4, 1, "", -1), "label_score '-1' must be from 0 to 1"),
           (("a_0", 1, 2, 3, 4, 1, "U+3042", ""), "label_score '' must be a finite number"),
           (("a_0", 1, 2), "x None is not a number|w None is not a number|label None is not text")]
 
@@ -258,9 +261,7 @@ FAULTS = [(("c_9", 1, 2, 3, 4, 1, "", ""), "image_id 'c_9' is none of the 4 page
 def test_bad_detections_are_named(kaggle, tmp_path, row, says):
     folder, _ = kaggle
     path = detections(tmp_path / "d.csv", [DETECTIONS[1], row, ("a_0", 1, 2, 3, 4, 1, "", "")])
-    arguments = ["--source=test", "--data_dir", folder, "--csv", folder / "train.csv",
-                 "--image_dir", folder / "train_images", "--detections", path, "--out_dir",
-                 tmp_path / "store", "--size=16", "--workers=1", "--denoise=off"]
+    arguments = packing_of_detections(folder, path, tmp_path / "store")
     with pytest.raises(SystemExit, match=f"(?s)1 bad row:.*d.csv, row 3: ({says})"):
         pack(*arguments)
     pack(*arguments, "--skip_bad")
@@ -271,12 +272,84 @@ def test_bad_detections_are_named(kaggle, tmp_path, row, says):
             read_detections(path)
 
 
+def packing_of_detections(folder, path, out_dir):
+    return ["--source=test", "--data_dir", folder, "--csv", folder / "train.csv", "--image_dir",
+            folder / "train_images", "--detections", path, "--out_dir", out_dir, "--size=16",
+            "--workers=1", "--denoise=off"]
+
+
+@pytest.mark.parametrize("box, denoise", [
+    ((5000, 5000, 20, 20), "off"), ((-30, 5, 30, 9), "off"), ((5, 180, 9, 9), "off"),
+    ((140, 5, 9, 0), "off"), ((5000, 5000, 20, 20), "on")])  # on: looked at twice
+def test_a_detection_off_its_page_is_named(kaggle, tmp_path, box, denoise):
+    path = detections(tmp_path / "d.csv", [
+        DETECTIONS[1], *(("b_1", *b, 1, "", "") for b in ((1, 2, 3, 4), box, (5, 6, 7, 8)))])
+    arguments = packing_of_detections(kaggle[0], path, tmp_path / "store")[:-1]
+    arguments.append(f"--denoise={denoise}")
+    with pytest.raises(SystemExit, match="(?s)1 bad row:.*d.csv, row 4: page b_1: box 1 .* has no "
+                                         "part on the page of 140 x 180 px"):
+        pack(*arguments)
+    pack(*arguments, "--skip_bad")
+    manifest = open_store(tmp_path / "store").manifest.set_index("id")
+    assert sorted(manifest.index) == ["a_0:0", "b_1:0", "b_1:2"]
+    assert tuple(manifest.loc["b_1:2", list("xywh")]) == (5, 6, 7, 8)
+
+
+def test_pages_on_which_nothing_was_found_make_an_empty_store(kaggle, tmp_path, capsys):
+    folder, truth = kaggle
+    nothing = detections(tmp_path / "d.csv", [])
+    arguments = packing_of_detections(folder, nothing, tmp_path / "store")
+    pack(*arguments)
+    assert "no boxes on any of 4 pages" in (said := capsys.readouterr().out)
+    assert "packed: 0 records without labels" in said
+    store = open_store(tmp_path / "store")
+    images = store.images()
+    assert images.image_id.tolist() == list(truth) and images.records.tolist() == [0] * 4
+    assert (images.width == 140).all() and (images.height == 180).all()
+    pack(*packing_of_detections(folder, detections(tmp_path / "d1.csv", DETECTIONS),
+                                tmp_path / "full"))
+    full = open_store(tmp_path / "full")
+    assert len(store.manifest) == 0 and store.info["n_records"] == 0
+    assert store.manifest.dtypes.to_dict() == full.manifest.dtypes.to_dict()
+    assert set(store.info) == set(full.info)
+    assert store.info["mean"] == store.info["std"] == [0, 0, 0]
+    assert "NaN" not in (tmp_path / "store" / "dataset.json").read_text()
+    assert read_all(store) == {} and [s["records"] for s in store.info["shards"]] == [0]
+    pack(*arguments)  # it is finished, though empty
+    assert "packed already: 0 records" in capsys.readouterr().out
+
+
+def test_nothing_to_train_on_is_an_error_still(kaggle, tmp_path):
+    write_csv(kaggle[0] / "train.csv", ["image_id", "labels"], [["a_0", ""]])
+    with pytest.raises(SystemExit, match="nothing to pack: no sound record"):
+        pack("--data_dir", kaggle[0], "--out_dir", tmp_path / "store", "--workers=1")
+    for page in (kaggle[0] / "train_images").iterdir():
+        page.write_bytes(b"no image")
+    with pytest.raises(SystemExit, match="nothing to pack: no sound record"):  # nor even a page
+        pack(*packing_of_detections(kaggle[0], detections(tmp_path / "d.csv", []),
+                                    tmp_path / "store"), "--skip_bad")
+
+
+def test_an_image_is_found_by_name_with_and_without_suffix(tmp_path):
+    folder = tmp_path / "images"
+    (folder / "a").mkdir(parents=True)
+    for name in ("a/1.png", "2.PNG", "2.jpg", "3.jpg.png", "3.jpg", "../outside.png"):
+        (folder / name).touch()
+    outside = str(tmp_path / "outside")
+    for image_id, name in (("a/1.png", "a/1.png"), ("a/1", "a/1.png"), ("2", "2.jpg"),
+                           ("2.PNG", "2.PNG"), ("3.jpg", "3.jpg.png"), ("a/../2", None),
+                           ("a/../2.PNG", "2.PNG"), ("a", None), ("x", None), ("", None),
+                           ("../outside", None), ("../outside.png", None), ("x" * 300, None),
+                           (outside, None), (f"{outside}.png", None)):
+        assert find_image(folder, image_id) == (name and folder.resolve() / name), image_id
+
+
 def test_detections_written_are_read_back(tmp_path):
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"image_id": ["page, 1", "é"] * 20, "label": ["NA", ""] * 20,
                           **{name: random.normal(300, 90, 40) for name in "xywhs"}})
     frame = frame.rename(columns={"s": "score"}).assign(label_score=[0.5, np.nan] * 20, more=1)
-    frame["score"] = frame["score"].astype(np.float32)
+    frame["score"] = random.random(40, np.float32)
     write_detections(tmp_path / "d.csv", frame)
     read = read_detections(tmp_path / "d.csv")
     assert list(read) == ["image_id", "x", "y", "w", "h", "score", "label", "label_score"]
@@ -286,12 +359,12 @@ def test_detections_written_are_read_back(tmp_path):
         else:
             assert read[name].tolist()[:1] == frame[name].tolist()[:1] and np.array_equal(
                 read[name].dropna(), frame[name].dropna())
-    assert record_ids(read).tolist()[-2:] == ["page, 1:19", "é:19"]
     write_detections(tmp_path / "empty.csv", frame.iloc[:0])
     empty = read_detections(tmp_path / "empty.csv")
-    assert len(empty) == 0 and empty["x"].dtype == np.float64 and len(record_ids(empty)) == 0
+    assert len(empty) == 0 and empty["x"].dtype == np.float64
     for bad, says in ((frame.drop(columns="w"), "w missing"),
                       (frame.assign(x=np.inf), "detection 0 .*x inf must be a finite"),
+                      (frame.assign(score=1.01), "detection 0 .*score 1.01 must be from 0 to 1"),
                       (frame.assign(label=3), "label 3 is not text")):
         with pytest.raises(ValueError, match=says):
             write_detections(tmp_path / "d.csv", bad)

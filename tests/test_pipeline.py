@@ -7,7 +7,7 @@ import create_tfrecords
 from pipeline import cache as caches
 from pipeline.batches import (Augmentation, InputFormat, evaluation_batches, steps_per_epoch,
                               training_batches)
-from pipeline.cache import choose_cache, image_source
+from pipeline.cache import READ_BYTES, choose_cache, image_source, reading_plan
 from pipeline.geometry import Geometry
 from pipeline.order import epoch_order, training_positions
 from pipeline.pixels import PixelOptions
@@ -95,10 +95,43 @@ def test_all_caches_give_the_stored_images(store):
 def test_cache_is_chosen_by_free_memory():
     assert choose_cache("auto", 100, 10, 200)[0] == "decoded"
     assert choose_cache("auto", 100, 10, 199)[0] == "encoded"
-    assert choose_cache("auto", 100, 10, 19)[0] == "none"
+    assert choose_cache("auto", 100, 10, 40)[0] == "encoded"  # twice that while it is loaded
+    assert choose_cache("auto", 100, 10, 39)[0] == "none"
+    assert choose_cache("encoded", 100, 10, 20)[0] == "encoded"
     assert choose_cache("none", 100, 10, 1e9)[0] == "none"
     with pytest.raises(MemoryError, match="--cache=decoded needs"):
         choose_cache("decoded", 100, 10, 99)
+    with pytest.raises(MemoryError, match="--cache=encoded needs"):
+        choose_cache("encoded", 100, 10, 19)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 16, 240])
+def test_what_is_read_at_once_is_bounded(cores):
+    for record_bytes in (100, 64 * 64, 124 * 124 * 3, 1536 * 1536 * 3, 1 << 27, 1 << 30):
+        batch, parallel = reading_plan(record_bytes, cores)
+        assert 1 <= batch <= 512 and 1 <= parallel <= cores
+        held = (2 * parallel + 3) * batch * record_bytes
+        assert held <= READ_BYTES or (batch, parallel) == (1, 1)
+    assert reading_plan(100, cores) == (512, cores)  # small ones are read as fast as may be
+    assert reading_plan(1536 * 1536 * 3, 2) == (5, 2)
+
+
+@pytest.mark.parametrize("kind, record_bytes", [("decoded", 24 * 24), ("encoded", None)])
+def test_large_records_are_read_a_few_at_a_time(store, monkeypatch, kind, record_bytes):
+    rows = np.arange(len(store.manifest))[::2]
+    expected = images_of(store, kind, rows)[0]
+    record_bytes = max(record_bytes or 0, int(store.manifest["length"].max()))
+    monkeypatch.setattr(caches, "READ_BYTES", 30 * record_bytes)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    read, read_shards = [], caches._read_shards
+
+    def counted(*arguments):
+        for places, batch in read_shards(*arguments):
+            read.append(len(batch))
+            yield places, batch
+    monkeypatch.setattr(caches, "_read_shards", counted)
+    assert (images_of(store, kind, rows)[0] == expected).all()
+    assert sum(read) == len(rows) and max(read) <= 4  # of (2 x 2 + 3) x 4 <= 30
 
 
 def test_training_batches_are_the_same_for_every_cache_and_resume(store, monkeypatch):
