@@ -53,6 +53,8 @@ def main():
     grid = side // model.stride
     network = tf.function(lambda page: [maps for maps, _ in reader.views(page)])
     whole = tf.function(reader)
+    whole(page)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # before maps are kept below
     views = [({name: tf.constant(value) for name, value in maps.items()},
               (round(side * scale) / side,) * 2) for maps, scale in zip(network(page), scales)]
     without, with_classes = [tf.function(functools.partial(reader.read, views, grid, grid, classes))
@@ -90,7 +92,7 @@ def main():
           f"({ratio.min():.3f} to {ratio.max():.3f})")
     for name, value in zip(names, middle):
         print(f"  {name}: {value:.3f} s, {value / middle[5]:.1%}")
-    print(f"  peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    print(f"  peak memory: {memory:.2f} GB")
 
 
 if __name__ == "__main__":
