@@ -4,8 +4,10 @@ The same numbers come eagerly, in tf.data and compiled by XLA. philox alone does
 its bits are the same, but XLA makes floats of other bits than TensorFlow does, so floats are made
 of them here.
 """
+import math
 import zlib
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -21,6 +23,35 @@ def uniform(seed, purpose, shape, low=0.0, high=1.0):
                                        alg="philox")
     share = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
     return low + (high - low) * share
+
+
+def keys(seed, purpose, n):
+    """int32 [n], a key of each image for hashed_uniform; of all 32 bits."""
+    bits = tf.random.stateless_uniform([n], key(seed, purpose), None, None, tf.uint32, alg="philox")
+    return tf.bitcast(bits, tf.int32)
+
+
+def hashed_uniform(image_keys, shape, stream=0):
+    """float32 [n, *shape], uniform in [0, 1) in 2**24 steps: a number per pixel, cheap enough for that.
+
+    image_keys: int32 [n] of keys(). stream: Python int, for several draws from the same keys. The
+    position in the image and the key are mixed by the integer hash "lowbias32" (Ellis, Prospecting
+    for hash functions, 2018), twice; XLA makes vector instructions of it, which it does not of
+    philox.
+    """
+    position = tf.reshape(tf.bitcast(tf.range(math.prod(shape)), tf.uint32), [1, *shape])
+    wide = tf.reshape(tf.bitcast(image_keys, tf.uint32), [-1] + [1] * len(shape))
+    # Hashed apart first: images and streams must not show the same numbers shifted.
+    start = _hash(wide ^ tf.constant(np.uint32(stream * 0x9E3779B9 & 0xFFFFFFFF)))
+    bits = _hash(position * np.uint32(0x9E3779B9) + start)
+    return tf.cast(tf.bitwise.right_shift(bits, np.uint32(8)), tf.float32) * 2.0**-24
+
+
+def _hash(x):
+    shift = lambda x, by: tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, np.uint32(by)))
+    x = shift(x, 16) * np.uint32(0x7FEB352D)
+    x = shift(x, 15) * np.uint32(0x846CA68B)
+    return shift(x, 16)
 
 
 def beta(seed, purpose, shape, concentration):
