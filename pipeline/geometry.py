@@ -6,6 +6,7 @@ the side, so that (0, 0) and (1, 1) are the outer corners of the outer pixels.
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline.randomness import first_that_fits, uniform
@@ -13,17 +14,40 @@ from pipeline.randomness import first_that_fits, uniform
 TRIES = 10  # of a random crop before the whole image is taken, as in torchvision
 
 
+# Points a, b of the output show matrix @ (a, b) of the input, about the centre.
+QUARTERS = (((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0)))
+NINE_CROP = 0.7  # what is left of the sides when an image is turned by half a quarter
+
+
 @dataclasses.dataclass(frozen=True)
 class Geometry:
     """rotate, shear: degrees, each way. scale: share, each way. shift: share of the side, each way.
     rrc_scale: (least, most) area of the random resized crop as a share of the image's; rrc_ratio:
-    (least, most) width over height; (1, 1) for both is no crop."""
+    (least, most) width over height; (1, 1) for both is no crop. affine_p: probability of rotate,
+    shear, scale and shift together. hflip, vflip: probability of a flip left to right, of one upside down.
+    quarter_turns: probability of a turn by 90, 180 or 270 degrees. nine: probability of one of
+    nine_views(). cubic: bicubic resampling instead of bilinear."""
     rotate: float = 0.0
     shear: float = 0.0
     scale: float = 0.0
     shift: float = 0.0
     rrc_scale: tuple = (1.0, 1.0)
     rrc_ratio: tuple = (1.0, 1.0)
+    affine_p: float = 1.0
+    hflip: float = 0.0
+    vflip: float = 0.0
+    quarter_turns: float = 0.0
+    nine: float = 0.0
+    cubic: bool = False
+
+
+def nine_views():
+    """Turtle Recall's nine, as maps float32 [9, 2, 3]: flips left-right and upside down; turned
+    counter-clockwise by 90, 180, 270 degrees; and by 45, 135, 225, 315, of which the middle 0.7."""
+    half = math.sqrt(0.5) * NINE_CROP
+    turns = [np.array([[half, -half], [half, half]]) @ QUARTERS[k] for k in range(4)]
+    matrices = [((-1, 0), (0, 1)), ((1, 0), (0, -1)), *QUARTERS[1:], *turns]
+    return about_centre(tf.constant(np.array(matrices), tf.float32))
 
 
 def crop_boxes(seed, n, scale, ratio):
@@ -46,20 +70,51 @@ def rotation(angle):
     return tf.stack([tf.stack([cos, -sin], -1), tf.stack([sin, cos], -1)], -2)
 
 
+def about_centre(matrix):
+    """Maps [n, 2, 3] of matrices [n, 2, 2] about the image's centre."""
+    return tf.concat([matrix, (0.5 - 0.5 * tf.reduce_sum(matrix, axis=2))[:, :, None]], axis=2)
+
+
+def chain(maps, then):
+    """`maps` first, seen from the output, then `then`; all float32 [n, 2, 3]."""
+    linear = tf.matmul(then[:, :, :2], maps)
+    return tf.concat([linear[:, :, :2], linear[:, :, 2:] + then[:, :, 2:]], axis=2)
+
+
 def draw_maps(seed, n, geometry):
-    """Random maps, float32 [n, 2, 3]: rotate, shear, scale and shift about the centre, then crop.
+    """Random maps, float32 [n, 2, 3]. What they do to an image, in this order: rotate, shear, scale
+    and shift about the centre; crop; flips and quarter turns; one of the nine.
 
     seed: int [2] (seed, step). A positive rotation turns the image counter-clockwise.
     """
-    angle = uniform(seed, "rotate", [n], -1, 1) * math.radians(geometry.rotate)
-    slant = tf.tan(uniform(seed, "shear", [n], -1, 1) * math.radians(geometry.shear))
-    grow = 1 / (1 + uniform(seed, "scale", [n, 1, 1], -1, 1) * geometry.scale)
+    g = geometry
+    drawn = tf.cast(uniform(seed, "affine", [n]) < g.affine_p, tf.float32)
+    amount = lambda name: drawn * uniform(seed, name, [n], -1, 1)
+    slant = tf.tan(amount("shear") * math.radians(g.shear))
     one, zero = tf.ones([n]), tf.zeros([n])
     lean = tf.stack([tf.stack([one, slant], -1), tf.stack([zero, one], -1)], -2)
-    matrix = tf.matmul(rotation(angle), lean) * grow  # [n, 2, 2]
-    shift = uniform(seed, "shift", [n, 2], -1, 1) * geometry.shift
-    boxes = crop_boxes(seed, n, geometry.rrc_scale, geometry.rrc_ratio)
-    return compose(matrix, shift, boxes)
+    grow = 1 / (1 + amount("scale") * g.scale)
+    matrix = tf.matmul(rotation(amount("rotate") * math.radians(g.rotate)), lean)
+    shift = tf.stack([amount("shift"), amount("shift down")], -1) * g.shift
+    maps = compose(matrix * grow[:, None, None], shift,
+                   crop_boxes(seed, n, g.rrc_scale, g.rrc_ratio))
+    if g.hflip or g.vflip or g.quarter_turns:
+        sides = tf.stack([sign(seed, "hflip", n, g.hflip), sign(seed, "vflip", n, g.vflip)], -1)
+        turn = 1 + tf.cast(uniform(seed, "quarters", [n]) * 3, tf.int32)
+        turn = tf.where(uniform(seed, "quarters drawn", [n]) < g.quarter_turns, turn, 0)
+        turns = tf.gather(tf.constant(QUARTERS, tf.float32), turn)  # [n, 2, 2]
+        maps = chain(about_centre(turns * sides[:, None]), maps)
+    if g.nine:
+        which = tf.cast(uniform(seed, "nine", [n]) * 9, tf.int32)
+        view = tf.gather(nine_views(), which)
+        is_drawn = uniform(seed, "nine drawn", [n]) < g.nine
+        maps = tf.where(is_drawn[:, None, None], chain(view, maps), maps)
+    return maps
+
+
+def sign(seed, purpose, n, p):
+    """float32 [n]: -1 with probability p, else 1."""
+    return tf.where(uniform(seed, purpose, [n]) < p, -1.0, 1.0)
 
 
 def compose(matrix, shift, boxes):
@@ -67,16 +122,17 @@ def compose(matrix, shift, boxes):
 
     matrix: [n, 2, 2]. shift: [n, 2]. boxes: [n, 4] x y w h. Returns [n, 2, 3].
     """
-    linear = matrix * boxes[:, None, 2:]
-    offset = tf.reduce_sum(matrix * (boxes[:, None, :2] - 0.5), axis=2) + 0.5 + shift
-    return tf.concat([linear, offset[:, :, None]], axis=2)
+    crop = tf.concat([tf.linalg.diag(boxes[:, 2:]), boxes[:, :2, None]], axis=2)
+    maps = chain(crop, about_centre(matrix))
+    return tf.concat([maps[:, :, :2], maps[:, :, 2:] + shift[:, :, None]], axis=2)
 
 
 @tf.function(jit_compile=True)
-def warp(images, maps, size):
-    """Resamples a batch once, bilinear, the border repeated beyond the image.
+def warp(images, maps, size, cubic=False):
+    """Resamples a batch once, bilinear or bicubic, the border repeated beyond the image.
 
-    images: uint8 [n, h, w, c]. maps: float32 [n, 2, 3]. Returns uint8 [n, size, size, c], rounded.
+    images: uint8 [n, h, w, c]. maps: float32 [n, 2, 3]. cubic: Keys' kernel with a = -0.5 (1981).
+    Returns uint8 [n, size, size, c], rounded.
     XLA makes one loop of it, on a CPU five times as quick as ImageProjectiveTransformV3.
     """
     n, height, width, channels = images.shape
@@ -94,7 +150,20 @@ def warp(images, maps, size):
         row = tf.clip_by_value(tf.cast(y, tf.int32), 0, height - 1) + first
         column = tf.clip_by_value(tf.cast(x, tf.int32), 0, width - 1)
         return tf.cast(tf.gather(pixels, row * width + column), tf.float32)
-    right, below = (x - left)[..., None], (y - top)[..., None]  # shares of the next pixel
-    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
-    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return tf.cast(tf.round(upper * (1 - below) + lower * below), tf.uint8)
+    taps = cubic_taps if cubic else linear_taps
+    across, down = taps((x - left)[..., None]), taps((y - top)[..., None])
+    result = tf.add_n([weight * tf.add_n([at(top + j, left + i) * by for i, by in across.items()])
+                       for j, weight in down.items()])
+    return tf.cast(tf.round(tf.clip_by_value(result, 0, 255)), tf.uint8)
+
+
+def linear_taps(share):
+    """{neighbour: its weight} at `share` of the way from neighbour 0 to neighbour 1."""
+    return {0: 1 - share, 1: share}
+
+
+def cubic_taps(share):
+    """As linear_taps, by Keys' cubic convolution."""
+    near = lambda t: (1.5 * t - 2.5) * t * t + 1  # |t| <= 1
+    far = lambda t: ((-0.5 * t + 2.5) * t - 4) * t + 2  # 1 <= |t| <= 2
+    return {-1: far(1 + share), 0: near(share), 1: near(1 - share), 2: far(2 - share)}

@@ -25,6 +25,13 @@ def uniform(seed, purpose, shape, low=0.0, high=1.0):
     return low + (high - low) * share
 
 
+def normal(seed, purpose, shape):
+    """float32 of `shape`, of the standard normal distribution, by Box and Muller's transform."""
+    draws = uniform(seed, purpose, [2, *shape])
+    radius = tf.sqrt(-2 * tf.math.log(1 - draws[0]))  # of 1 - u, since u may be 0
+    return radius * tf.cos(2 * math.pi * draws[1])
+
+
 def keys(seed, purpose, n):
     """int32 [n], a key of each image for hashed_uniform; of all 32 bits."""
     bits = tf.random.stateless_uniform([n], key(seed, purpose), None, None, tf.uint32, alg="philox")

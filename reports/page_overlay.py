@@ -1,4 +1,6 @@
 """A page with its boxes and the characters that were read in them, drawn for people."""
+import re
+
 import cv2
 import numpy as np
 
@@ -14,8 +16,9 @@ FACE = cv2.FontFace("uni")
 
 
 def character(label):
-    """`U+3042` -> the character; any other label as it is."""
-    return chr(int(label[2:], 16)) if label.startswith("U+") else label
+    """`U+3042` -> the character; any other label, and what cannot be printed, as it is."""
+    code = re.fullmatch("U\\+([0-9A-F]{4,5})", label)
+    return chr(int(code[1], 16)) if code and chr(int(code[1], 16)).isprintable() else label
 
 
 def draw_page(path, page, boxes, labels, right=None, missed=None):

@@ -5,6 +5,7 @@ import sys
 
 import cv2
 import numpy as np
+import scipy.ndimage
 
 
 def write_csv(path, header, rows):
@@ -55,3 +56,20 @@ def run_module(*arguments, env=None, timeout=300):
     """Runs `python ARGUMENTS` as a user would; returns the completed process, output as text."""
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True,
                           timeout=timeout, env=env)
+
+
+def smooth_images(n=4, h=40, w=32, c=3, sigma=2, seed=0):
+    """uint8 over the whole range: rough enough to be blurred, smooth enough to have structure."""
+    random = np.random.default_rng(seed).normal(size=(n, h, w, c))
+    images = scipy.ndimage.gaussian_filter(random, (0, sigma, sigma, 0))
+    return (128 + images / images.std() * 60).clip(0, 255).astype(np.uint8)
+
+
+def modes(function, *arguments):
+    """The function's results as NumPy: eagerly, inside tf.data, and compiled by XLA."""
+    import tensorflow as tf  # not with the module: packing's tests do without
+    arguments = tf.nest.map_structure(tf.constant, arguments)
+    inside = tf.data.Dataset.from_tensors(arguments).map(function)
+    for result in (function(*arguments), next(iter(inside)),
+                   tf.function(function, jit_compile=True)(*arguments)):
+        yield tf.nest.map_structure(lambda x: x.numpy(), result)
