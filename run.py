@@ -7,8 +7,8 @@ from jobs.options import parse
 
 
 def job_module(task, job):
-    """The file of a job: detection trains and validates in a way of its own."""
-    return f"jobs.detector_{job}" if task == "detect" and job in ("train", "val") else f"jobs.{job}"
+    """The file of a job: detection has ways of its own to train and validate."""
+    return f"jobs.detector_{job}" if task == "detect" and job in ("preview", "train", "val") else f"jobs.{job}"
 
 
 def main(argv=None):

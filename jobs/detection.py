@@ -37,7 +37,7 @@ class Finder:
         Columns as records.detections. Pages with more peaks than --max_peaks are named.
         """
         session, side = self.session, self.session.store.info["image"]["size"]
-        page_format = dataclasses.replace(session.input_format(session.run), size=side)
+        page_format = dataclasses.replace(session.input_format, size=side)
         batches = evaluation_batches(source, positions, page_format,
                                      batch_size=session.strategy.num_replicas_in_sync)
         pages = session.store.manifest["image_id"].to_numpy()[rows]

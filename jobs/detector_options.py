@@ -45,21 +45,6 @@ def add_crops(parser):
     crops.add_argument("--max_characters", type=number(int, 1), default=256,
                        help="of a crop; how many more there were is reported after each epoch "
                             "(left_out)")
-    crops.add_argument("--affine_p", type=number(float, 0, 1), default=0.9,
-                       help="probability of --rotate and --scale")
-    crops.add_argument("--colour_p", type=number(float, 0, 1), default=0.5,
-                       help="probability of each of brightness, contrast, gamma, hue, saturation, "
-                            "rgb_shift, noise and blur")
-    for name, high, what in (
-            ("gamma", 4, "exponent between 1 / (1 + this) and 1 + this"),
-            ("hue", 0.5, "turns of the colour circle, each way"),
-            ("saturation", 1, "factor 1 +- this"),
-            ("rgb_shift", 1, "added to each channel, each way, as a share of white"),
-            ("noise", 1, "largest standard deviation of Gaussian noise, as a share of white"),
-            ("blur", 10, "largest sigma of Gaussian blur, px"),
-            ("gray", 1, "probability of turning gray"),
-            ("clahe", 1, "probability of CLAHE (local equalisation of contrast)")):
-        crops.add_argument(f"--{name}", type=number(float, 0, high), default=0.0, help=what)
     return crops
 
 

@@ -1,13 +1,15 @@
 """--job=train of --task=detect: a new CenterNet, trained on crops of the store's pages."""
+import functools
+
 import numpy as np
 
+from jobs.augmentation import augmentation
 from jobs.detection import validation
 from jobs.errors import OptionError, option_errors
 from jobs.train import begin, finish, make_run_optimizer
 from models.centernet_targets import centernet_targets
-from pipeline.page_batches import (PageAugmentation, PageBoxes, page_steps_per_epoch,
+from pipeline.page_batches import (PageBoxes, change_on_device, page_steps_per_epoch,
                                    page_training_batches)
-from pipeline.page_pixels import PagePixels
 from records.letterbox import Letterbox
 from training.centernet_step import CenterNetLoss, LeftOutReport, compile_centernet
 from training.devices import device_kind
@@ -22,14 +24,12 @@ def run(session):
     train_rows, val_rows = session.rows
     with option_errors():
         steps = page_steps_per_epoch(len(train_rows), o.crops_per_page, o.batch_size)
-    used = np.union1d(train_rows, val_rows)  # as session.source holds them
-    boxes = page_boxes(store, used)
+    if o.dim > store.info["image"]["size"]:
+        raise OptionError(f"--dim={o.dim} is more than the pages' {store.info['image']['size']} px")
     characters = len(store.boxes())
     print(f"data: {len(train_rows)} training pages ({steps * o.batch_size} crops an epoch), "
           f"{len(val_rows)} validation pages, {characters} characters of "
           f"{len(store.class_names)} classes")
-    if o.dim > store.info["image"]["size"]:
-        raise OptionError(f"--dim={o.dim} is more than the pages' {store.info['image']['size']} px")
 
     # The run and its network.
     classes = len(store.class_names)
@@ -37,7 +37,7 @@ def run(session):
         raise OptionError(f"{store.folder} has no character to learn: pack pages with boxes")
     session.plan_run(
         classes=o.classes, network={
-            "architecture": o.architecture, "n_heatmaps": classes if o.classes == "heatmap" else 1,
+            "architecture": o.architecture, "n_heatmaps": n_heatmaps(session),
             "n_classes": classes if o.classes == "branch" else 0,
             "class_channels": o.class_channels, "class_dropout": o.class_dropout} |
         ({"backbone": o.backbone, "pyramid_channels": o.pyramid_channels,
@@ -54,24 +54,32 @@ def run(session):
     print(f"network: CenterNet, {name}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
-    source, position = session.source
-    pixels = PagePixels(p=o.colour_p, **{name: getattr(o, name) for name in (
-        "brightness", "contrast", "gamma", "hue", "saturation", "rgb_shift", "gray", "clahe",
-        "noise", "blur")})
-    batches = page_training_batches(
-        source, position[train_rows], boxes,
-        PageAugmentation(o.rotate, o.scale, o.affine_p, pixels), session.input_format(session.run),
-        lambda boxes, class_ids, count: centernet_targets(
-            boxes, class_ids, count, side=o.dim, kernel=o.centre_kernel,
-            min_overlap=o.gaussian_overlap,
-            n_heatmaps=session.run.info["network"]["n_heatmaps"]),
-        batch_size=o.batch_size, seed=o.seed, n_epochs=o.n_epochs, crops_per_page=o.crops_per_page,
-        max_boxes=o.max_characters)
+    batches = augmented_batches(session, o.augment_on)
+    if o.augment_on == "device":
+        model.set_augmentation(change_on_device(augmentation(o), session.input_format))
     validate = None
     if len(val_rows):
         figures = validation(session, [1.0], precisions=False)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
     finish(session, model, batches, steps, validate, started, [LeftOutReport(o.max_characters)])
+
+
+def n_heatmaps(session):
+    return len(session.store.class_names) if session.options.classes == "heatmap" else 1
+
+
+def augmented_batches(session, augment_on):
+    """The training batches of crops."""
+    o, store, (train_rows, val_rows) = session.options, session.store, session.rows
+    source, position = session.source
+    boxes = page_boxes(store, np.union1d(train_rows, val_rows))  # as session.source holds them
+    targets = functools.partial(centernet_targets, side=o.dim, kernel=o.centre_kernel,
+                                min_overlap=o.gaussian_overlap, n_heatmaps=n_heatmaps(session))
+    with option_errors():
+        return page_training_batches(
+            source, position[train_rows], boxes, augmentation(o), session.input_format, targets,
+            batch_size=o.batch_size, seed=o.seed, n_epochs=o.n_epochs,
+            crops_per_page=o.crops_per_page, max_boxes=o.max_characters, augment_on=augment_on)
 
 
 def page_boxes(store, rows):

@@ -1,11 +1,10 @@
 """The options of run.py in groups: those of every task and those of classification alone."""
 import argparse
 import difflib
-import math
 
 from arguments import number, on_off, or_none, output_name, path, values
 
-JOBS = ("train", "val", "test", "detect", "submit", "score")  # in the order in which they run
+JOBS = ("preview", "train", "val", "test", "detect", "submit", "score")  # as they run
 MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accuracy")
 
 
@@ -14,8 +13,8 @@ def add_what(parser, tasks):
     what.add_argument("--task", choices=tasks, default="classify",
                       help="classify: whole images or crops; detect: the characters of pages")
     what.add_argument("--job", type=_jobs, default="train,val", metavar="JOB,...",
-                      help=f"any of {', '.join(JOBS)}; always run in this order. train: train a "
-                           "run; val: its scores on the validation rows; test: classify a store; "
+                      help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
+                           "picture of augmented training examples; train: train a run; val: its scores on the validation rows; test: classify a store; "
                            "detect: find (and read) the characters of a store of pages; submit: "
                            "submission.csv, and a page drawn; score: F1 of submission.csv "
                            "(default: train,val)")
@@ -24,6 +23,8 @@ def add_what(parser, tasks):
                            "the newest in runs/)")
     what.add_argument("--overwrite", action="store_true",
                       help="train: replace what is in --run_dir")
+    what.add_argument("--preview_png", type=path, default="preview.png",
+                      help="preview: the picture")
     what.add_argument("--seed", type=number(int, 0, 2**31 - 1), default=1,
                       help="of weights, order and augmentation")
 
@@ -45,9 +46,12 @@ def add_data(parser):
                            "None for no validation")
     data.add_argument("--val_fold", type=number(int, 0),
                       help="fold of the store that validates, instead of --split")
-    data.add_argument("--cache", choices=["auto", "decoded", "encoded", "none"], default="auto",
+    data.add_argument("--cache", choices=["auto", "decoded", "encoded", "none", "file"],
+                      default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
-                           "half of the free memory holds")
+                           "half of the free memory holds; file: decoded in a file on a fast disk")
+    data.add_argument("--cache_dir", type=path,
+                      help="folder of --cache=file (default: STORE/cache)")
     data.add_argument("--truth_csv", type=path,
                       help="score: the annotated pages (image_id,labels); submit: colours the drawn "
                            "page by right and wrong")
@@ -98,7 +102,7 @@ def add_network(parser):
 
 
 def add_head(parser):
-    head = parser.add_argument_group("head and loss of --task=classify")
+    head = parser.add_argument_group("head, loss and evaluation of --task=classify")
     head.add_argument("--head", choices=["l2_softmax", "softmax"], default="l2_softmax",
                       help="l2_softmax: cosine of feature and class weights over a temperature")
     head.add_argument("--temperature", type=number(float, above=0), default=0.05,
@@ -107,6 +111,8 @@ def add_head(parser):
                       help="of the last feature map")
     head.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0,
                       help="share of the target spread over all classes")
+    head.add_argument("--eval_crop", type=number(float, 0.1, 1), default=1.0,
+                      help="validation and test: side of the centred crop, as a share")
     return head
 
 
@@ -147,39 +153,6 @@ def add_training(parser):
                        help="epochs; the last is always validated")
 
 
-def add_augmentation(parser):
-    augment = parser.add_argument_group("augmentation of training images")
-    augment.add_argument("--rotate", type=number(float, 0, 180), default=0.0,
-                         help="degrees, each way")
-    augment.add_argument("--scale", type=number(float, 0, 0.9), default=0.0,
-                         help="larger or smaller by up to this share")
-    augment.add_argument("--brightness", type=number(float, 0, 1), default=0.0,
-                         help="factor 1 +- this")
-    augment.add_argument("--contrast", type=number(float, 0, 1), default=0.0,
-                         help="factor 1 +- this")
-
-
-def add_augmentation_classify(parser):
-    augment = parser.add_argument_group("augmentation of --task=classify")
-    augment.add_argument("--shear", type=number(float, 0, 60), default=0.0,
-                         help="degrees, each way")
-    augment.add_argument("--shift", type=number(float, 0, 1), default=0.0,
-                         help="share of the side, each way")
-    augment.add_argument("--rrc_scale", type=_range, default=(1.0, 1.0), metavar="LOW,HIGH",
-                         help="random resized crop: share of the area (system A: 0.85,0.9; "
-                              "default: 1,1, no crop)")
-    augment.add_argument("--rrc_ratio", type=_range, default=(1.0, 1.0), metavar="LOW,HIGH",
-                         help="random resized crop: width over height (system A: 0.875,1.143; "
-                              "default: 1,1)")
-    augment.add_argument("--erase", type=number(float, 0, 1), default=0.0,
-                         help="probability of RandomErasing (area 0.02-0.4, aspect 0.3-3.33)")
-    augment.add_argument("--mixup", type=number(float, 0), default=0.0,
-                         help="concentration of the Beta distribution; 0 for none")
-    augment.add_argument("--eval_crop", type=number(float, 0.1, 1), default=1.0,
-                         help="validation and test: side of the centred crop, as a share")
-    return augment
-
-
 def add_device(parser):
     device = parser.add_argument_group("device")
     device.add_argument("--tpu_ip_or_name", type=or_none(str), default="auto",
@@ -211,14 +184,3 @@ def _jobs(text):
                 f"{job!r} is not one of {', '.join(JOBS)}" +
                 (f" (did you mean {close[0]}?)" if close else ""))
     return [job for job in JOBS if job in given]
-
-
-def _range(text):
-    parts = text.split(",")
-    try:
-        low, high = map(float, parts)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form LOW,HIGH") from None
-    if not (0 < low <= high and math.isfinite(high)):
-        raise argparse.ArgumentTypeError(f"{text!r}: it must be 0 < LOW <= HIGH")
-    return low, high

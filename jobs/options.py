@@ -2,13 +2,14 @@
 import math
 
 from arguments import Parser
-from jobs import detector_options, option_groups
+from jobs import augmentation_options, detector_options, option_groups
 
-TASK_JOBS = {"classify": ("train", "val", "test", "submit", "score"),
-             "detect": ("train", "val", "detect", "submit", "score")}
+TASK_JOBS = {"classify": ("preview", "train", "val", "test", "submit", "score"),
+             "detect": ("preview", "train", "val", "detect", "submit", "score")}
 # What a task has for a default of its own; for detect as in system D.
 TASK_DEFAULTS = {"classify": {}, "detect": dict(
-    backbone="resnet101d", dim=512, optimizer="adamw", lr=5e-5, batch_size=8, schedule="linear")}
+    backbone="resnet101d", dim=512, optimizer="adamw", lr=5e-5, batch_size=8, schedule="linear",
+    affine_p=0.9, colour_p=0.5)}
 DESCRIPTION = """\
 Trains a classifier of images, or a CenterNet that finds and reads the characters of pages, on a
 packed store; validates it, predicts, writes and scores a submission.
@@ -51,8 +52,8 @@ def _parser():
     groups += [("classify", option_groups.add_head(parser)),
                ("detect", detector_options.add_detector(parser))]
     option_groups.add_training(parser)
-    option_groups.add_augmentation(parser)
-    groups += [("classify", option_groups.add_augmentation_classify(parser)),
+    augmentation_options.add_augmentation(parser)
+    groups += [("classify", augmentation_options.add_augmentation_classify(parser)),
                ("detect", detector_options.add_crops(parser)),
                ("detect", detector_options.add_finding(parser))]
     option_groups.add_device(parser)
@@ -74,10 +75,12 @@ def _check(parser, options):
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
         parser.error("--job=score needs --truth_csv, the annotated pages")
-    other = [job for job in options.job if job not in ("train", "val")]
-    if "train" in options.job and other:
-        parser.error(f"--job=train reads a training store and --job={other[0]} a test store: call "
-                     "run.py twice")
+    other = [job for job in options.job if job not in ("preview", "train", "val")]
+    if {"preview", "train"} & set(options.job) and other:
+        parser.error(f"--job={options.job[0]} reads a training store and --job={other[0]} a test "
+                     "store: call run.py twice")
+    if "preview" in options.job and "val" in options.job and "train" not in options.job:
+        parser.error("--job=preview goes alone or with train")
     if options.unread_csv and "score" not in options.job:
         parser.error("--unread_csv is for --job=score")
     if options.split is not None and options.val_fold is not None:
@@ -93,6 +96,7 @@ def _check(parser, options):
         parser.error(f"--monitor={options.monitor} needs --split or --val_fold")
     if options.monitor not in allowed:
         parser.error(f"--monitor={options.monitor}: here it is one of {', '.join(allowed)}")
+    augmentation_options.check_mixing(parser, options)
     if options.task == "detect":
         _check_detector(parser, options)
     if options.schedule == "multistep" and not options.milestones_epochs:

@@ -8,11 +8,13 @@ from jobs.errors import OptionError, option_errors
 from jobs.run_directory import RunError, open_run, plan_run
 from models.centernet import build_centernet
 from models.classifier import build_classifier
-from pipeline.batches import InputFormat, evaluation_batches
+from pipeline.augmentation import InputFormat
+from pipeline.batches import evaluation_batches
 from pipeline.cache import image_source
 from pipeline.selection import split_rows
 from records.store import open_store
 from training.centernet_step import TrainedCenterNet
+from training.device_augmentation import TrainedClassifier
 from training.devices import choose_strategy
 from training.precision import set_mixed_precision
 
@@ -69,11 +71,23 @@ class Session:
         """(images of every row in use, position of each row of the store in them)."""
         self.strategy  # devices are settled before TensorFlow first uses one
         train_rows, val_rows = self.rows
-        used = np.union1d(train_rows, val_rows) if "train" in self.options.job else val_rows
+        used = np.union1d(train_rows, val_rows) if self.begins_run else val_rows
         position = np.full(len(self.store.manifest), -1)
         position[used] = np.arange(len(used))
-        channels = self.run.info["input"]["channels"]
-        return image_source(self.store, used, channels, self.options.cache), position
+        only_preview = set(self.options.job) == {"preview"}
+        return image_source(self.store, used, self.input["channels"],
+                            "none" if only_preview else self.options.cache,
+                            self.options.cache_dir), position
+
+    @property
+    def begins_run(self):
+        """Is a run made here, rather than one used that is there?"""
+        return bool({"preview", "train"} & set(self.options.job))
+
+    @functools.cached_property
+    def input(self):
+        """What the network takes, as in run.json."""
+        return self.new_input() if self.begins_run else self.run.info["input"]
 
     @functools.cached_property
     def run(self):
@@ -85,7 +99,7 @@ class Session:
         o, store = self.options, self.store
         self.run = plan_run(
             o.run_dir, o.overwrite, vars(o), task=o.task, class_names=store.class_names,
-            input=self.new_input(),
+            input=self.input,
             dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
                      "manifest_sha256": store.info["manifest_sha256"],
                      "packing": self.packing()}, **info)
@@ -103,10 +117,10 @@ class Session:
             raise RunError(f"{self.store.folder} was packed with {', '.join(odd)}: pack it as the "
                            f"run {self.run.folder} was, or give another --run_dir")
 
-    def input_format(self, run):
+    @property
+    def input_format(self):
         self.strategy  # sets the number format
-        return InputFormat(dtype=keras.mixed_precision.global_policy().compute_dtype,
-                           **run.info["input"])
+        return InputFormat(dtype=keras.mixed_precision.global_policy().compute_dtype, **self.input)
 
     def new_input(self):
         """The `input` entry of a new run: what its network takes."""
@@ -137,7 +151,8 @@ class Session:
                 return build_centernet(channels=channels, weights=weights, cls=TrainedCenterNet,
                                        **run.info["network"])
             return build_classifier(input_shape=(size, size, channels), weights=weights,
-                                    n_classes=len(run.class_names), **run.info["network"])
+                                    n_classes=len(run.class_names), cls=TrainedClassifier,
+                                    **run.info["network"])
 
     @functools.cached_property
     def model(self):
@@ -151,5 +166,5 @@ class Session:
         return model
 
     def evaluation_batches(self, run, source, positions):
-        return evaluation_batches(source, positions, self.input_format(run),
+        return evaluation_batches(source, positions, self.input_format,
                                   batch_size=self.options.batch_size, crop=run.info["eval_crop"])

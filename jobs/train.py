@@ -3,10 +3,9 @@ import textwrap
 import time
 
 from jobs.errors import option_errors
+from jobs.augmentation import augmentation
 from jobs.val import validation
-from pipeline.batches import Augmentation, steps_per_epoch, training_batches
-from pipeline.geometry import Geometry
-from pipeline.pixels import PixelOptions
+from pipeline.batches import augment_on_device, steps_per_epoch, training_batches
 from pipeline.selection import repeat_rare
 from training.devices import device_kind
 from training.optimizers import make_optimizer
@@ -22,10 +21,7 @@ def run(session):
 
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
-    drawn = repeat_rare(train_rows, session.labels[train_rows], o.oversample_to)
-    labels = session.labels[drawn]
-    with option_errors():
-        steps = steps_per_epoch(labels, o.undersample_to, o.batch_size)
+    drawn, steps = draw(session)
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
           f"{len(val_rows)} validation records, {len(store.class_names)} classes")
 
@@ -44,19 +40,34 @@ def run(session):
     print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
-    source, position = session.source
-    augmentation = Augmentation(
-        Geometry(o.rotate, o.shear, o.scale, o.shift, o.rrc_scale, o.rrc_ratio),
-        PixelOptions(o.brightness, o.contrast, o.erase, mixup=o.mixup))
-    batches = training_batches(
-        source, position[drawn], labels, len(store.class_names), augmentation,
-        session.input_format(session.run), batch_size=o.batch_size, seed=o.seed,
-        n_epochs=o.n_epochs, cap=o.undersample_to)
+    batches = augmented_batches(session, drawn, o.augment_on)
+    if o.augment_on == "device":
+        model.set_augmentation(augment_on_device(augmentation(o), session.input_format,
+                                                 len(store.class_names)))
     validate = None
     if len(val_rows):
         figures = validation(session)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
     finish(session, model, batches, steps, validate, started)
+
+
+def draw(session):
+    """(rows of the store that train, those of rare classes repeatedly; steps of an epoch)"""
+    o, rows = session.options, session.rows[0]
+    drawn = repeat_rare(rows, session.labels[rows], o.oversample_to)
+    with option_errors():
+        return drawn, steps_per_epoch(session.labels[drawn], o.undersample_to, o.batch_size)
+
+
+def augmented_batches(session, drawn, augment_on):
+    """The training batches of `drawn` rows."""
+    o = session.options
+    source, position = session.source
+    return training_batches(
+        source, position[drawn], session.labels[drawn], len(session.store.class_names),
+        augmentation(o), session.input_format, batch_size=o.batch_size, seed=o.seed,
+        n_epochs=o.n_epochs, cap=o.undersample_to, augment_on=augment_on,
+        replicas=session.strategy.num_replicas_in_sync)
 
 
 def begin(session):

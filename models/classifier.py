@@ -7,12 +7,12 @@ from models.pooling import POOLINGS
 
 
 def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", pooling="average",
-                     temperature=0.05, weights=None, **backbone_arguments):
+                     temperature=0.05, weights=None, cls=keras.Model, **backbone_arguments):
     """Build a classifier as one flat keras.Model.
 
     backbone: a name of models.backbones; input_shape: (h, w, c), c = 1 or 3; head: a name of HEADS;
     pooling: a name of POOLINGS; temperature: of the l2_softmax head, not used by softmax;
-    weights: of the backbone (None, a published name or a file).
+    weights: of the backbone (None, a published name or a file); cls: the kind of keras.Model.
 
     The model maps images, float [n, h, w, c] and normalised, to logits float32 [n, n_classes]; its
     layers "pooling" and "head" are found by these names. Random weights are a pure function of
@@ -24,7 +24,7 @@ def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", poolin
     head_options = {"temperature": temperature} if head == "l2_softmax" else {}
     features = pooling_class(name="pooling")(network.output)  # [n, c'] float32
     logits = head_class(n_classes, name="head", **head_options)(features)
-    return keras.Model(network.input, logits, name="classifier")
+    return cls(network.input, logits, name="classifier")
 
 
 def feature_model(classifier):

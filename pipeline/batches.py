@@ -1,29 +1,11 @@
 """Batches for training (drawn, augmented) and for evaluation (in order, padded and masked)."""
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 
-from pipeline.geometry import Geometry, compose, draw_maps, warp
+from pipeline.augmentation import augment, draw_plan, normalise
+from pipeline.geometry import compose, warp
 from pipeline.host import on_host
 from pipeline.order import cap_order, training_positions
-from pipeline.pixels import PixelOptions, normalise, pixel_stage
-
-
-@dataclasses.dataclass(frozen=True)
-class InputFormat:
-    """What the network takes: float [n, size, size, channels] of `dtype`, (0..1 - mean) / std."""
-    size: int
-    channels: int
-    mean: tuple
-    std: tuple
-    dtype: str  # float32, float16, bfloat16
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    geometry: Geometry = Geometry()
-    pixels: PixelOptions = PixelOptions()
 
 
 def dataset_options():
@@ -46,31 +28,48 @@ def steps_per_epoch(labels, cap, batch_size):
 
 @on_host
 def training_batches(source, positions, labels, n_classes, augmentation, input_format, *,
-                     batch_size, seed, n_epochs, start_step=0, cap=None):
-    """Dataset of (images [batch, size, size, c], targets float32 [batch, n_classes]).
+                     batch_size, seed, n_epochs, start_step=0, cap=None, augment_on="host",
+                     replicas=1, worker=0, n_workers=1):
+    """Dataset of (images [batch, size, size, c], targets float32 [batch, n_classes]); with
+    augment_on="device" of ({"images": uint8 [batch, h, w, c], "plan": a plan}, labels int32 [batch]),
+    which augment_on_device turns into the same.
 
     source: an ImageSource. positions: int [n], where in the source each training record lies
     (repeated records are listed repeatedly). labels: int [n]. cap: most records of a class per
-    epoch. Batch number k is a pure function of (seed, k): starting at `start_step` gives what an
-    uninterrupted run would have got from there on.
+    epoch. batch_size: of all devices together. replicas: devices that share a batch; images are
+    mixed among those of one device. worker, n_workers: of several input pipelines this one yields
+    the worker's part of each batch. Batch number k is a pure function of (seed, k): starting at
+    `start_step` gives what an uninterrupted run would have got from there on.
     """
     labels = np.asarray(labels)
     lookup = tf.constant(np.asarray(positions), tf.int64)
     classes = tf.constant(labels, tf.int32)
     drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step)
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
-    targets = drawn.map(lambda batch: tf.one_hot(tf.gather(classes, batch), n_classes))
-    step = tf.data.Dataset.counter(start_step)
-    pixels = pixel_stage(augmentation.pixels, input_format.mean, input_format.std,
-                         input_format.dtype)
+    drawn_labels = drawn.map(lambda batch: tf.gather(classes, batch))
+    part = batch_size // n_workers
 
-    def augment(step, images, targets):
-        now = tf.stack([tf.constant(seed, tf.int64), step])
-        maps = draw_maps(now, batch_size, augmentation.geometry)
-        return pixels(now, warp(images, maps, input_format.size), targets)
-    dataset = tf.data.Dataset.zip(step, images, targets)
-    return dataset.map(augment, tf.data.AUTOTUNE, deterministic=True).with_options(
-        dataset_options()).prefetch(tf.data.AUTOTUNE)
+    def plan_of(step):
+        plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size, augmentation,
+                         input_format)
+        return tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
+
+    def on_host_too(step, images, labels):
+        return augment(images, tf.one_hot(labels, n_classes), plan_of(step), augmentation,
+                       input_format, replicas // n_workers)
+
+    def only_drawn(step, images, labels):
+        return {"images": images, "plan": plan_of(step)}, labels
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), images, drawn_labels)
+    return dataset.map(on_host_too if augment_on == "host" else only_drawn, tf.data.AUTOTUNE,
+                       deterministic=True).with_options(dataset_options()).prefetch(tf.data.AUTOTUNE)
+
+
+def augment_on_device(augmentation, input_format, n_classes):
+    """A function that turns what training_batches yields for the device, or one replica's part of
+    it, into (images, targets)."""
+    return lambda drawn, labels: augment(drawn["images"], tf.one_hot(labels, n_classes),
+                                         drawn["plan"], augmentation, input_format)
 
 
 @on_host
@@ -95,7 +94,6 @@ def evaluation_batches(source, positions, input_format, *, batch_size, crop=1.0)
             maps = compose(tf.eye(2, batch_shape=[n]), tf.zeros([n, 2]),
                            tf.tile([[corner, corner, crop, crop]], [n, 1]))
             images = warp(images, maps, input_format.size)
-        images = tf.cast(images, tf.float32) / 255
         return index, normalise(images, input_format.mean, input_format.std, input_format.dtype)
     dataset = tf.data.Dataset.zip(numbers, source.fetch(ordered))
     return dataset.map(view, tf.data.AUTOTUNE, deterministic=True).with_options(

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pipeline.pixels import LUMA
+from pipeline.colour import LUMA
 
 TILES = 8  # along each side
 LEVELS = 256
@@ -33,7 +33,9 @@ def _tile_tables(levels, clip):
     padded = tf.pad(levels, [[0, tall * TILES - height], [0, wide * TILES - width]], "REFLECT")
     tiles = tf.transpose(tf.reshape(padded, [TILES, tall, TILES, wide]), [0, 2, 1, 3])
     tiles = tf.reshape(tiles, [TILES * TILES, tall * wide])
-    counts = tf.math.bincount(tiles, minlength=LEVELS, maxlength=LEVELS, axis=-1)  # [64, 256]
+    # Not tf.math.bincount: its size depends on the values, so that XLA would compile for each anew.
+    counts = tf.raw_ops.DenseBincount(input=tiles, size=LEVELS, weights=tf.zeros([0], tf.int32))
+    counts = tf.ensure_shape(counts, [TILES * TILES, LEVELS])
     limit = tf.maximum(tf.cast(clip * (tall * wide / LEVELS), tf.int32), 1)
     excess = tf.reduce_sum(tf.maximum(counts - limit, 0), axis=1, keepdims=True)  # [64, 1]
     # What is cut off is spread over all bins; the rest of that division in even steps.

@@ -35,16 +35,22 @@ def epoch_order(labels, cap, seed, epoch):
     return tf.ensure_shape(tf.cast(tf.gather(order, kept), tf.int64), [selected])
 
 
-def training_positions(labels, cap, seed, batch_size, n_epochs, start_step=0):
-    """Dataset of int64 [batch_size] positions, from `start_step` to the end of the last epoch.
+def training_positions(labels, cap, seed, batch_size, n_epochs, start_step=0, worker=0, n_workers=1):
+    """Dataset of int64 [batch_size // n_workers] positions, from `start_step` to the end of the last
+    epoch: the part of each batch that belongs to input pipeline `worker` of `n_workers`.
 
-    The last incomplete batch of an epoch is left out; other records are left out the next time.
+    The parts in the order of the workers are the batch. The last incomplete batch of an epoch is
+    left out; other records are left out the next time.
     """
+    if batch_size % n_workers or not 0 <= worker < n_workers:
+        raise ValueError(f"a batch of {batch_size} for worker {worker} of {n_workers}: the workers "
+                         "are numbered from 0, and their number must divide --batch_size")
     steps = cap_order(labels, cap) // batch_size
+    share = batch_size // n_workers
 
     def batches(epoch):
         order = epoch_order(labels, cap, seed, epoch)[:steps * batch_size]
-        order = tf.reshape(order, [steps, batch_size])
+        order = tf.reshape(order, [steps, n_workers, share])[:, worker]
         done = tf.maximum(start_step - epoch * steps, 0)
         return tf.data.Dataset.from_tensor_slices(order).skip(done)
     return tf.data.Dataset.range(start_step // steps, n_epochs).flat_map(batches)

@@ -4,12 +4,18 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from pipeline.augmentation import augment, draw_pixel_plan
 from pipeline.batches import dataset_options
-from pipeline.geometry import warp
+from pipeline.geometry import Geometry
 from pipeline.host import on_host
+from pipeline.mixing import Mixing
 from pipeline.order import training_positions
 from pipeline.page_geometry import draw_page_maps, place_boxes, select_boxes
-from pipeline.page_pixels import PagePixels, page_pixel_stage
+from pipeline.rand_augment import Policy
+from pipeline.windows import cut_windows, place_windows, window_side
+
+# Nothing here needs AutoGraph, which takes seconds to look through all that is called.
+do_not_convert = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +50,6 @@ class PageBoxes:
                 class_ids.to_tensor(-1, shape=[batch, most]), count)
 
 
-@dataclasses.dataclass(frozen=True)
-class PageAugmentation:
-    """rotate: degrees, each way. scale: share, each way. affine_p: probability of both. These are
-    system D's 10, 0.2 and 0.9; 0 is off."""
-    rotate: float = 0.0
-    scale: float = 0.0
-    affine_p: float = 1.0
-    pixels: PagePixels = PagePixels()
-
-
 def page_steps_per_epoch(n_pages, crops_per_page, batch_size):
     """Whole batches in an epoch. Raises ValueError when there is not even one."""
     crops = n_pages * crops_per_page
@@ -66,43 +62,60 @@ def page_steps_per_epoch(n_pages, crops_per_page, batch_size):
 
 @on_host
 def page_training_batches(source, positions, boxes, augmentation, input_format, targets, *,
-                          batch_size, seed, n_epochs, crops_per_page, max_boxes, start_step=0):
-    """Dataset of (images [batch, size, size, c], what `targets` returns and "left_out").
+                          batch_size, seed, n_epochs, crops_per_page, max_boxes, start_step=0,
+                          augment_on="host"):
+    """Dataset of (images [batch, size, size, c], what `targets` returns and "left_out"); with
+    augment_on="device" of ({"images": uint8 windows of the pages, "plan": a plan}, the same targets),
+    which pipeline.augmentation.augment turns into the same.
 
     source: an ImageSource of square pages. positions: int [n], where in it, and in `boxes` (a
-    PageBoxes), each training page lies. input_format.size: side of a crop, px. An epoch shows every
+    PageBoxes), each training page lies. augmentation: an Augmentation; of its geometry rotate, scale
+    and affine_p, no mixing. input_format.size: side of a crop, px. An epoch shows every
     page `crops_per_page` times, in a new order and each time elsewhere.
     targets: a function (boxes float32 [batch, max_boxes, 4] in px of the crop, class ids int32
     [batch, max_boxes], count int32 [batch]) -> dict of tensors: the boxes are those of
     select_boxes; a crop may have none. "left_out": int32 [batch], characters beyond max_boxes.
     Batch number k is a pure function of (seed, k): starting at `start_step` gives what an
     uninterrupted run would have got from there on.
-    Memory: a few batches of whole pages, batch x 7 MB each at 1536 px RGB.
     """
     positions = np.asarray(positions, np.int64)
     page_steps_per_epoch(len(positions), crops_per_page, batch_size)
     crops = tf.constant(np.repeat(positions, crops_per_page))
     drawn = training_positions(np.zeros(len(crops), int), None, seed, batch_size, n_epochs,
                                start_step).map(lambda batch: tf.gather(crops, batch))
-    pixels = page_pixel_stage(augmentation.pixels, input_format.mean, input_format.std,
-                              input_format.dtype)
+    _, height, page, channels = source.fetch(drawn).element_spec.shape
     size = input_format.size
-    pages = source.fetch(drawn)
-    _, height, width, _ = pages.element_spec.shape
-    if height != width or size > width:
+    if height != page or size > page:
         raise ValueError(f"crops of {size} px are cut from square pages at least as large, these "
-                         f"are {width} x {height} px: choose a smaller --dim, or repack the pages")
+                         f"are {page} x {height} px: choose a smaller --dim, or repack the pages")
+    g = augmentation.geometry
+    if (g != Geometry(rotate=g.rotate, scale=g.scale, affine_p=g.affine_p)
+            or augmentation.policy != Policy() or augmentation.mixing != Mixing()):
+        raise ValueError("the geometry of page crops is rotate, scale and affine_p, and they are not "
+                         f"mixed, so that their boxes follow; given: {augmentation}")
+    window = window_side(page, size, g.rotate, g.scale)
 
-    def augment(step, pages, where):
+    @do_not_convert
+    def draw(step, where):
         now = tf.stack([tf.constant(seed, tf.int64), step])
-        maps = draw_page_maps(now, batch_size, augmentation.rotate, augmentation.scale,
-                              augmentation.affine_p, width, size)
+        maps = draw_page_maps(now, batch_size, g.rotate, g.scale, g.affine_p, page, size)
+        corners, seen = place_windows(maps, page, size, window)
+        plan = {"maps": seen} | draw_pixel_plan(now, batch_size, augmentation, input_format)
+        return where, corners, maps, plan
+
+    @do_not_convert
+    def finish(windows, drawn):
+        where, _, maps, plan = drawn
         page_boxes, class_ids, count = boxes.fetch(where)
         seen, class_ids, kept, left_out = select_boxes(place_boxes(maps, page_boxes), class_ids,
                                                        count, max_boxes)
-        return (pixels(now, warp(pages, maps, size)),
-                targets(seen * size, class_ids, kept) | {"left_out": left_out})
-    step = tf.data.Dataset.counter(start_step)
-    dataset = tf.data.Dataset.zip(step, pages, drawn)
-    return dataset.map(augment, tf.data.AUTOTUNE, deterministic=True).with_options(
+        learnt = targets(seen * size, class_ids, kept) | {"left_out": left_out}
+        if augment_on == "device":
+            return {"images": windows, "plan": plan}, learnt
+        return augment(windows, None, plan, augmentation, input_format)[0], learnt
+    drawn = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), drawn).map(draw)
+    windows = cut_windows(source, drawn.map(lambda where, corners, *_: (where, corners)), window,
+                          channels)
+    dataset = tf.data.Dataset.zip(windows, drawn)
+    return dataset.map(finish, tf.data.AUTOTUNE, deterministic=True).with_options(
         dataset_options()).prefetch(tf.data.AUTOTUNE)

@@ -1,113 +1,146 @@
-"""Geometry and pixel operations against NumPy and SciPy, eagerly, in tf.data and compiled."""
+"""Plans drawn and carried out: the whole equals its parts, on the host as on the device."""
 import numpy as np
 import pytest
-import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
 
-from pipeline import geometry, pixels
-from pipeline.geometry import Geometry
-from pipeline.pixels import PixelOptions
-from pipeline.randomness import beta, first_that_fits, uniform
+from pipeline.augmentation import (Augmentation, InputFormat, augment, change_pixels, draw_plan,
+                                   normalise)
+from pipeline.colour import Colour, change_colour
+from pipeline.erasing import Erasing, erase
+from pipeline.filters import Filters, filter_images
+from pipeline.geometry import Geometry, warp
+from pipeline.mixing import Mixing, mix_images, mix_targets
+from pipeline.rand_augment import Policy, apply_policy
+from pipeline.randomness import beta, first_that_fits, hashed_uniform, keys, normal, uniform
+from tests.helpers import modes, smooth_images
 
 SEED = tf.constant([1, 2], tf.int64)
+EVERYTHING = Augmentation(
+    Geometry(10, 5, 0.1, 0.1, (0.7, 0.9), (0.8, 1.25), hflip=0.5), Policy("randaugment"),
+    Filters(blur=1.0, noise=0.05, p=0.5, clahe=0.5), Colour(0.8, 0.2, 0.2, 0.2, 0.1, 0.2, 0.1),
+    Mixing(mixup=0.4, cutmix=1.0, ricap=0.5, icap=1.0), Erasing(0.5, holes=1, hole_size=0.3))
+FORMAT = InputFormat(size=24, channels=3, mean=(0.5, 0.4, 0.3), std=(0.25,), dtype="float32")
 
 
-def smooth_images(n=4, h=30, w=26, c=3, seed=0):
-    random = np.random.default_rng(seed).uniform(0, 255, (n, h, w, c))
-    return scipy.ndimage.gaussian_filter(random, (0, 2, 2, 0)).clip(0, 255).astype(np.uint8)
+def batch(n=8, channels=3):
+    return tf.constant(smooth_images(n=n, h=32, w=32, c=channels)), tf.eye(n)
 
 
-def modes(function, *arguments):
-    """The function's results eagerly, inside tf.data, and (where XLA can) compiled."""
-    yield function(*arguments)
-    yield next(iter(tf.data.Dataset.from_tensors(arguments).map(function)))
-    yield tf.function(function, jit_compile=True)(*arguments)
+def in_parts(images, targets, plan, a, form):
+    """augment(), piece by piece, nothing compiled together."""
+    images = warp(images, plan["maps"], form.size, a.geometry.cubic)
+    images = apply_policy(images, plan["policy"])
+    images = filter_images(images, plan["filters"], a.filters)
+    images = change_colour(images, plan["colour"])
+    images = erase(mix_images(images, plan["mixing"]), plan["erasing"], form.mean)
+    return (images.numpy() / 255 - form.mean) / form.std, mix_targets(targets, plan["mixing"], form.size)
 
 
-def oracle_warp(image, matrix, size):
-    """Bilinear resampling of one image at the mapped pixel centres, by SciPy."""
-    h, w, c = image.shape
-    v, u = np.meshgrid((np.arange(size) + 0.5) / size, (np.arange(size) + 0.5) / size, indexing="ij")
-    x = (matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2]) * w - 0.5
-    y = (matrix[1, 0] * u + matrix[1, 1] * v + matrix[1, 2]) * h - 0.5
-    return np.stack([scipy.ndimage.map_coordinates(image[..., k].astype(float), [y, x], order=1,
-                                                   mode="nearest") for k in range(c)], -1)
+@pytest.mark.parametrize("dtype, rounding", [("float32", 1e-6), ("float16", 1e-3), ("bfloat16", 8e-3)])
+def test_the_whole_equals_its_parts(dtype, rounding):
+    """Also where the training step is compiled, as with --augment_on=device."""
+    form = InputFormat(24, 3, FORMAT.mean, FORMAT.std, dtype)
+    images, targets = batch()
+    plan = draw_plan(SEED, 8, EVERYTHING, form)
+    expected, expected_targets = in_parts(images, targets, plan, EVERYTHING, form)
+    compiled = tf.function(lambda *b: augment(*b, EVERYTHING, form), jit_compile=True)
+    for function in (lambda *b: augment(*b, EVERYTHING, form), compiled):
+        got, mixed = function(images, targets, plan)
+        assert got.dtype == dtype and mixed.dtype == tf.float32
+        error = np.abs(tf.cast(got, tf.float32) - expected)
+        # A level is 1/64 here. Compiled together, few values are rounded otherwise in a stage.
+        assert error.max() <= 4 / 64 + 4 * rounding and error.mean() < 1e-3 + rounding
+        np.testing.assert_allclose(mixed, expected_targets, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [
+    {"geometry": EVERYTHING.geometry}, {"policy": EVERYTHING.policy}, {"filters": EVERYTHING.filters},
+    {"colour": EVERYTHING.colour}, {"mixing": EVERYTHING.mixing}, {"erasing": EVERYTHING.erasing}],
+    ids=lambda options: next(iter(options)))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_warp_equals_scipy_within_one_level(channels):
-    images = smooth_images(c=channels)
-    maps = geometry.draw_maps(SEED, 4, Geometry(20, 10, 0.2, 0.1, (0.6, 0.9), (0.75, 1.33)))
-    expected = np.stack([oracle_warp(i, m, 22) for i, m in zip(images, maps.numpy())])
-    eager = geometry.warp(tf.constant(images), maps, 22)
-    mapped = next(iter(tf.data.Dataset.from_tensors((images, maps)).map(
-        lambda i, m: geometry.warp(i, m, 22))))
-    for result in (eager, mapped):
-        assert result.dtype == tf.uint8
-        assert np.abs(result.numpy() - expected).max() <= 1.01
+def test_each_part_alone_changes_the_images(options, channels):
+    images, targets = batch(channels=channels)
+    form = InputFormat(32, channels, (0.0,), (1.0,), "float32")
+    plan = draw_plan(SEED, 8, Augmentation(**options), form)
+    got, _ = augment(images, targets, plan, Augmentation(**options), form)
+    assert (np.abs(got.numpy() * 255 - images.numpy()).max((1, 2, 3)) > 1).sum() >= 3
 
 
-def test_identity_map_changes_nothing():
-    images = tf.constant(smooth_images(h=24, w=24))
-    maps = geometry.draw_maps(SEED, 4, Geometry())
-    assert (geometry.warp(images, maps, 24).numpy() == images.numpy()).all()
+def test_nothing_asked_for_changes_nothing():
+    images, targets = batch()
+    form = InputFormat(32, 3, (0.0,), (1.0,), "float32")
+    plan = draw_plan(SEED, 8, Augmentation(), form)
+    assert list(plan) == ["maps"]
+    got, same = augment(images, targets, plan, Augmentation(), form)
+    np.testing.assert_allclose(got * 255, images, atol=1e-4)
+    assert (same.numpy() == targets.numpy()).all()
 
 
-def test_quarter_turn_is_counter_clockwise():
-    images = smooth_images(n=1, h=24, w=24)
-    turn = tf.constant([[[0.0, -1.0], [1.0, 0.0]]])
-    maps = geometry.compose(turn, tf.zeros([1, 2]), tf.constant([[0.0, 0.0, 1.0, 1.0]]))
-    turned = geometry.warp(tf.constant(images), maps, 24).numpy()
-    assert np.abs(turned[0].astype(int) - np.rot90(images[0])).max() <= 1
+def test_a_replicas_part_is_augmented_alike():
+    """Two devices, each with its part of images and plan, do what the host does to the whole."""
+    images, targets = batch()
+    plan = draw_plan(SEED, 8, EVERYTHING, FORMAT)
+    whole = augment(images, targets, plan, EVERYTHING, FORMAT, groups=2)
+    for part in (slice(0, 4), slice(4, 8)):
+        own = tf.nest.map_structure(lambda x: x[part], plan)
+        got = augment(images[part], targets[part], own, EVERYTHING, FORMAT)
+        np.testing.assert_array_equal(got[0], whole[0][part])
+        np.testing.assert_array_equal(got[1], whole[1][part])
 
 
-def test_composition_is_crop_then_turn_then_shift():
-    random = np.random.default_rng(0)
-    matrix, shift = random.normal(size=(2, 2)), random.normal(size=2)
-    x, y, w, h = box = np.array([0.1, 0.2, 0.5, 0.3])
-    maps = geometry.compose(*(tf.constant(a[None], tf.float32) for a in (matrix, shift, box)))
-    u, v = 0.3, 0.8
-    point = np.array([x + u * w, y + v * h])  # in the image before the turn
-    expected = matrix @ (point - 0.5) + 0.5 + shift
-    np.testing.assert_allclose(maps[0].numpy() @ [u, v, 1], expected, rtol=1e-5)
+def test_pixels_alone():
+    """What training on pages uses: no map, no targets."""
+    images = tf.constant(smooth_images(n=3, h=24, w=24))
+    options = Augmentation(colour=Colour(brightness=0.2))
+    plan = draw_plan(SEED, 3, options, FORMAT)
+    got = change_pixels(images, {"colour": plan["colour"]}, options, FORMAT)
+    expected = (change_colour(images, plan["colour"]).numpy() / 255 - FORMAT.mean) / FORMAT.std
+    np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_random_resized_crop_distribution():
-    boxes = geometry.crop_boxes(SEED, 20000, (0.5, 0.7), (0.75, 4 / 3)).numpy()
-    x, y, w, h = boxes.T
-    assert (boxes >= 0).all() and (x + w <= 1 + 1e-6).all() and (y + h <= 1 + 1e-6).all()
-    # Every box of these areas and ratios fits, so nothing is drawn twice and the law is plain.
-    assert scipy.stats.kstest(w * h, "uniform", (0.5, 0.2)).pvalue > 1e-3
-    low, high = np.log(0.75), np.log(4 / 3)
-    assert scipy.stats.kstest(np.log(w / h), "uniform", (low, high - low)).pvalue > 1e-3
-    assert scipy.stats.kstest(x / (1 - w), "uniform").pvalue > 1e-3
-
-
-def test_boxes_that_do_not_fit_are_drawn_again():
-    boxes = geometry.crop_boxes(SEED, 5000, (0.85, 0.90), (0.875, 1.143)).numpy()  # system A
-    area = boxes[:, 2] * boxes[:, 3]
-    assert (boxes[:, 2:] <= 1).all() and area.min() >= 0.85 - 1e-5 and area.max() <= 0.90 + 1e-5
-
-
-def test_rotation_distribution():
-    maps = geometry.draw_maps(SEED, 20000, Geometry(rotate=10)).numpy()
-    angle = np.degrees(np.arctan2(maps[:, 1, 0], maps[:, 0, 0]))
-    assert scipy.stats.kstest(angle, "uniform", (-10, 20)).pvalue > 1e-3
-
-
-def test_first_that_fits():
-    candidates = tf.constant([[[1.0], [2.0], [3.0]]] * 2)
-    fits = tf.constant([[False, True, True], [False, False, False]])
-    assert first_that_fits(candidates, fits, 9.0).numpy().tolist() == [[2], [9]]
+def test_normalise():
+    images = smooth_images()
+    mean, std = (0.1, 0.2, 0.3), (0.5, 1.0, 2.0)
+    for result in modes(lambda i: normalise(i, mean, std, "float32"), images):
+        np.testing.assert_allclose(result, (images / 255 - mean) / std, atol=1e-6)
 
 
 def test_draws_are_the_same_compiled_and_differ_by_step_and_purpose():
-    draws = [d.numpy() for d in modes(lambda s: uniform(s, "a", [3, 50]), SEED)]
+    draws = list(modes(lambda s: uniform(s, "a", [3, 50]), SEED))
     assert (draws[0] == draws[1]).all() and (draws[0] == draws[2]).all()
     others = [uniform(SEED, "b", [3, 50]), uniform([1, 3], "a", [3, 50]),
               uniform([2, 2], "a", [3, 50])]
     assert all((draws[0] != other.numpy()).all() for other in others)
+
+
+def test_normal_distribution():
+    draws = normal(SEED, "x", [200, 100]).numpy()
+    assert scipy.stats.kstest(draws.ravel(), "norm").pvalue > 1e-3
+
+
+def test_hashed_numbers():
+    """Uniform, the same in every mode, and unrelated between pixels, images, streams and steps."""
+    image_keys = keys(SEED, "x", 40)
+    results = list(modes(lambda k: hashed_uniform(k, (50, 40)), image_keys))
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+    draws = results[0].reshape(40, 2000)
+    assert scipy.stats.kstest(draws.ravel(), "uniform").pvalue > 1e-3
+    assert draws.min() >= 0 and draws.max() < 1
+    other = hashed_uniform(image_keys, (50, 40), stream=1).numpy().reshape(40, 2000)
+    later = hashed_uniform(keys([1, 3], "x", 40), (50, 40)).numpy().reshape(40, 2000)
+    rows = np.concatenate([draws, other, later])
+    related = np.abs(np.corrcoef(rows) - np.eye(120))
+    assert related.max() < 5 / np.sqrt(2000)  # five standard errors
+    for shift in (1, 40, 41):
+        assert abs(np.corrcoef(draws[:, shift:].ravel(), draws[:, :-shift].ravel())[0, 1]) < 0.02
+    neighbours = hashed_uniform(tf.range(40), (50, 40)).numpy().reshape(40, 2000)
+    assert np.abs(np.corrcoef(neighbours) - np.eye(40)).max() < 5 / np.sqrt(2000)
+    # Pairs fill the square evenly, and so do their lowest bits.
+    counts = np.histogram2d(draws[:, 0::2].ravel(), draws[:, 1::2].ravel(), 10)[0]
+    assert scipy.stats.chisquare(counts.ravel()).pvalue > 1e-3
+    bits = (draws * 2**24).astype(int) & 1
+    assert abs(bits.mean() - 0.5) < 0.01
 
 
 @pytest.mark.parametrize("concentration", [0.01, 0.2, 1.0])
@@ -120,69 +153,7 @@ def test_beta_distribution(concentration):
         assert abs((draws < low).mean() - expected) < 4 * np.sqrt(0.25 / 20000)
 
 
-def test_brightness_and_contrast():
-    images = smooth_images() / np.float32(255)
-    factor = np.array([0.5, 0.9, 1.1, 1.6], np.float32)
-    wide = factor[:, None, None, None]
-    for result in modes(pixels.adjust_brightness, images, factor):
-        np.testing.assert_allclose(result, np.clip(images * wide, 0, 1), atol=1e-6)
-    gray = (images * [0.299, 0.587, 0.114]).sum(-1).mean((1, 2))[:, None, None, None]
-    for result in modes(pixels.adjust_contrast, images, factor):
-        np.testing.assert_allclose(result, np.clip(wide * images + (1 - wide) * gray, 0, 1),
-                                   atol=2e-6)
-
-
-def test_erase():
-    images = smooth_images(h=20, w=20).astype(np.float32)
-    values = np.full_like(images, -1)
-    boxes = np.array([[0, 0, 0.5, 0.25], [0.5, 0.5, 0.5, 0.5], [0.2, 0.2, 0, 0], [0, 0, 1, 1]],
-                     np.float32)
-    expected = images.copy()
-    expected[0, :5, :10] = expected[1, 10:, 10:] = expected[3] = -1
-    for result in modes(pixels.erase, images, boxes, values):
-        assert (result.numpy() == expected).all()
-
-
-def test_erase_distribution():
-    options = PixelOptions(erase_p=0.5)
-    x, y, w, h = pixels.erase_boxes(SEED, 20000, options).numpy().T
-    erased = w > 0
-    assert abs(erased.mean() - 0.5) < 0.02
-    area, ratio = (w * h)[erased], h[erased] / w[erased]
-    assert area.min() >= 0.02 and area.max() <= 0.4
-    assert ratio.min() >= 0.3 - 1e-5 and ratio.max() <= 3.33 + 1e-4
-    assert (x + w <= 1 + 1e-6).all() and (y + h <= 1 + 1e-6).all()
-
-
-def test_mixup():
-    images, targets = smooth_images().astype(np.float32), np.eye(4, 5, dtype=np.float32)
-    partner, share = np.array([2, 0, 1, 3]), np.array([0.25, 1, 0, 0.5], np.float32)
-    for values in (images, targets):
-        wide = share.reshape([-1] + [1] * (values.ndim - 1))
-        for result in modes(pixels.mixup, values, partner, share):
-            np.testing.assert_allclose(result, wide * values + (1 - wide) * values[partner], rtol=1e-5)
-
-
-def test_normalise():
-    images = smooth_images() / np.float32(255)
-    mean, std = (0.1, 0.2, 0.3), (0.5, 1.0, 2.0)
-    for result in modes(lambda i: pixels.normalise(i, mean, std, tf.float32), images):
-        np.testing.assert_allclose(result, (images - mean) / std, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float16", 2e-3), ("bfloat16", 2e-2)])
-def test_pixel_stage_in_one_piece(dtype, tolerance):
-    """The compiled whole equals its parts put together, with targets mixed alike."""
-    options = PixelOptions(brightness=0.3, contrast=0.3, erase_p=1.0, mixup=0.5)
-    images, targets = tf.constant(smooth_images(n=8)), tf.eye(8)
-    got, mixed = pixels.pixel_stage(options, (0.5,), (0.25,), dtype)(SEED, images, targets)
-    assert got.dtype == dtype and mixed.dtype == tf.float32
-    x = tf.cast(images, tf.float32) / 255
-    x = pixels.adjust_brightness(x, 1 + 0.3 * uniform(SEED, "brightness", [8], -1, 1))
-    x = pixels.adjust_contrast(x, 1 + 0.3 * uniform(SEED, "contrast", [8], -1, 1))
-    partner = np.argsort(uniform(SEED, "mixup partner", [8]).numpy(), kind="stable")
-    share = beta(SEED, "mixup", [8], 0.5)
-    x = pixels.mixup(x, partner, share)
-    x = pixels.erase(x, pixels.erase_boxes(SEED, 8, options), uniform(SEED, "erase values", x.shape))
-    np.testing.assert_allclose(tf.cast(got, tf.float32), (x - 0.5) / 0.25, atol=4 * tolerance)
-    np.testing.assert_allclose(mixed, pixels.mixup(tf.eye(8), partner, share), atol=1e-6)
+def test_first_that_fits():
+    candidates = tf.constant([[[1.0], [2.0], [3.0]]] * 2)
+    fits = tf.constant([[False, True, True], [False, False, False]])
+    assert first_that_fits(candidates, fits, 9.0).numpy().tolist() == [[2], [9]]

@@ -8,6 +8,7 @@ from models.centernet import CenterNet
 from models.centernet_decode import gather_cells
 from models.centernet_losses import (heatmap_bce, linear_cross_entropy, masked_l1,
                                      penalty_reduced_focal)
+from training.device_augmentation import AugmentsOnDevice
 
 CLASS_REACH = 1  # cells around each centre that learn its class (system D: 3x3)
 
@@ -23,7 +24,7 @@ class CenterNetLoss:
     offset_weight: float = 1.0
 
 
-class TrainedCenterNet(CenterNet):
+class TrainedCenterNet(AugmentsOnDevice, CenterNet):
     """A CenterNet that `fit` can train on batches of (images, models.centernet_targets' dict).
 
     Sums of losses are divided by counts over all devices, so a step does the same however many
@@ -44,7 +45,7 @@ class TrainedCenterNet(CenterNet):
         return list(self.measures().values())
 
     def train_step(self, data):
-        images, targets = data
+        images, targets = self.prepared(data)
         with tf.GradientTape() as tape:
             parts = self.losses_of(images, targets)
             # Each device holds its share of the sums; the optimizer adds up the gradients.

@@ -1,0 +1,22 @@
+"""--job=preview: a picture of the first training batch, augmented, with its targets."""
+from jobs.train import augmented_batches, draw
+from reports.example_grid import caption, denormalise, draw_grid
+
+MOST = 64  # examples in the picture
+
+
+def run(session):
+    batches = augmented_batches(session, draw(session)[0], "host")
+    images, targets = next(iter(batches.take(1)))
+    names = session.store.class_names
+    draw_examples(session, images, [caption(row, names) for row in targets.numpy()[:MOST]])
+
+
+def draw_examples(session, images, captions, boxes=None):
+    """images: as the network takes them. captions, boxes: of draw_grid, of the first MOST images."""
+    o, path = session.options, session.options.preview_png
+    shown = denormalise(images[:MOST].numpy(), session.input["mean"], session.input["std"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_grid(path, shown, captions, boxes=boxes, columns=8 if o.task == "classify" else 4,
+              title=f"first batch of {session.store.folder}, seed {o.seed}")
+    print(f"preview: {len(shown)} of the {len(images)} examples of the first batch -> {path}")
