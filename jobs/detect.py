@@ -29,7 +29,8 @@ def run(session):
     model, rows = session.model, np.arange(len(session.store.manifest))
     # Each page is used once, so that nothing is gained by decoding them all beforehand.
     cache = "none" if session.options.cache == "auto" else session.options.cache
-    source = image_source(session.store, rows, session.run.info["input"]["channels"], cache)
+    source = image_source(session.store, rows, session.run.info["input"]["channels"], cache,
+                          session.options.cache_dir)
     frame = Finder(session, model, session.options.scales)(rows, source, rows, "detecting")
     path = detections_path(session)
     path.parent.mkdir(parents=True, exist_ok=True)

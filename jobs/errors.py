@@ -7,13 +7,14 @@ import tensorflow as tf
 from inference.predict import PredictionError
 from inference.submissions import SubmissionError
 from jobs.run_directory import RunError
+from pipeline.file_cache import CacheError
 from pipeline.selection import SelectionError
 from records.annotations import AnnotationError
 from records.store import StoreError
 from training.devices import TPUNotReachable
 from training.trainer import TrainingStopped
 
-EXPECTED = (AnnotationError, PredictionError, RunError, SelectionError, StoreError,
+EXPECTED = (AnnotationError, CacheError, PredictionError, RunError, SelectionError, StoreError,
             SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
 
 

@@ -46,7 +46,7 @@ def add_data(parser):
                            "None for no validation")
     data.add_argument("--val_fold", type=number(int, 0),
                       help="fold of the store that validates, instead of --split")
-    data.add_argument("--cache", choices=["auto", "decoded", "encoded", "none", "file"],
+    data.add_argument("--cache", choices=["auto", "decoded", "file", "encoded", "none"],
                       default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
                            "half of the free memory holds; file: decoded in a file on a fast disk")

@@ -17,6 +17,7 @@ def draw_examples(session, images, captions, boxes=None):
     o, path = session.options, session.options.preview_png
     shown = denormalise(images[:MOST].numpy(), session.input["mean"], session.input["std"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw_grid(path, shown, captions, boxes=boxes, columns=8 if o.task == "classify" else 4,
+    layout = {"columns": 8} if boxes is None else {"columns": 4, "cell": 384}
+    draw_grid(path, shown, captions, boxes=boxes, **layout,
               title=f"first batch of {session.store.folder}, seed {o.seed}")
     print(f"preview: {len(shown)} of the {len(images)} examples of the first batch -> {path}")

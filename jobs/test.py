@@ -21,7 +21,8 @@ def run(session):
     logits = np.zeros((0, classes), np.float32)
     if n:  # a detector may have found nothing
         model, rows = session.model, np.arange(n)
-        source = image_source(store, rows, run.info["input"]["channels"], session.options.cache)
+        source = image_source(store, rows, run.info["input"]["channels"], session.options.cache,
+                              session.options.cache_dir)
         batches = session.evaluation_batches(run, source, rows)
         predictor = Predictor(classifier(model, lambda logits, index: {"logits": logits}),
                               session.strategy)

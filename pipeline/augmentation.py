@@ -90,10 +90,10 @@ def change_pixels(images, plan, augmentation, input_format, groups=1):
 
 
 # Two loops, with uint8 between them: colour needs the mean of an image, mixing the colours of four.
-_change_colour = tf.function(change_colour, jit_compile=True)
+_change_colour = tf.function(change_colour, jit_compile=True, autograph=False)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _finish(images, plan, mean, std, dtype, groups):
     """Mixing, erasing, normalisation. Returns [n, size, size * c]: along whole rows, XLA makes vector
     instructions on a CPU, four times as quick as along three channels."""

@@ -7,6 +7,9 @@ from pipeline.geometry import compose, warp
 from pipeline.host import on_host
 from pipeline.order import cap_order, training_positions
 
+# Nothing here needs AutoGraph, which takes seconds to look through all that is called.
+do_not_convert = tf.autograph.experimental.do_not_convert
+
 
 def dataset_options():
     """tf.data options of every training and evaluation data set."""
@@ -44,7 +47,7 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     labels = np.asarray(labels)
     lookup = tf.constant(np.asarray(positions), tf.int64)
     classes = tf.constant(labels, tf.int32)
-    drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step)
+    drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step, worker, n_workers)
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
     drawn_labels = drawn.map(lambda batch: tf.gather(classes, batch))
     part = batch_size // n_workers
@@ -54,10 +57,12 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
                          input_format)
         return tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
 
+    @do_not_convert
     def on_host_too(step, images, labels):
         return augment(images, tf.one_hot(labels, n_classes), plan_of(step), augmentation,
                        input_format, replicas // n_workers)
 
+    @do_not_convert
     def only_drawn(step, images, labels):
         return {"images": images, "plan": plan_of(step)}, labels
     dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), images, drawn_labels)

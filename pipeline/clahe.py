@@ -2,10 +2,10 @@
 import numpy as np
 import tensorflow as tf
 
-from pipeline.colour import LUMA
-
 TILES = 8  # along each side
 LEVELS = 256
+BITS = 14  # of the fraction in which OpenCV reckons the luma; so it is the same in all modes
+LUMA = (4899, 9617, 1868)  # 0.299, 0.587, 0.114
 
 
 def clahe(image, clip):
@@ -15,11 +15,11 @@ def clahe(image, clip):
     image: uint8 [h, w, 1 or 3]; the change of luma is added to each channel, so that the chroma
     stays. clip: scalar, clip limit. Returns the same shape and dtype.
     """
-    values = tf.cast(image, tf.float32)
-    luma = values if image.shape[2] == 1 else tf.reduce_sum(values * LUMA, axis=2, keepdims=True)
-    levels = tf.cast(tf.round(luma[..., 0]), tf.int32)  # [h, w]
-    change = _interpolate(_tile_tables(levels, clip), levels) - tf.cast(levels, tf.float32)
-    return tf.cast(tf.clip_by_value(tf.round(values + change[..., None]), 0, LEVELS - 1), tf.uint8)
+    values = tf.cast(image, tf.int32)
+    levels = values[..., 0] if image.shape[2] == 1 else tf.bitwise.right_shift(
+        tf.add_n([values[..., k] * LUMA[k] for k in range(3)]) + (1 << BITS - 1), BITS)  # [h, w]
+    change = tf.cast(_interpolate(_tile_tables(levels, clip), levels), tf.int32) - levels
+    return tf.cast(tf.clip_by_value(values + change[..., None], 0, LEVELS - 1), tf.uint8)
 
 
 def _tile_side(side):

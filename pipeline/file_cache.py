@@ -113,10 +113,11 @@ def _tidy(folder, where, pixels):
 
 
 def _header(path):
-    """The JSON beside the pixels; {} if it is not there or not whole."""
+    """The JSON beside the pixels; {} if it is not there, not whole or not ours."""
     try:
-        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return {name: header[name] for name in ("store", "what", "bytes", "blocks")}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -6,6 +6,7 @@ images that drew it. Values are uint8 from one to the next, as in libraries that
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline.clahe import clahe
@@ -13,6 +14,7 @@ from pipeline.randomness import hashed_uniform, keys, uniform
 
 # cos(2 pi t) as a polynomial of (2 t)^2, its highest power first; -0.5 <= t <= 0.5, error 3e-6. XLA
 # on a CPU makes no vector instructions of the cosine itself, and takes five times as long.
+GOLDEN = np.uint32(0x9E3779B9).astype(np.int32)  # 2^32 / golden ratio, as int32
 COSINE = (0.02078216, -0.23012278, 1.33274631, -4.05816238, 4.9347585, -0.99999944)
 
 
@@ -51,71 +53,87 @@ def draw_filters(seed, n, options):
 def filter_images(images, plan, options):
     """Carries out a plan of draw_filters: CLAHE, noise, blur. images: uint8 [n, h, w, c]; returns the
     same, of those that drew nothing exactly."""
-    radius = math.ceil(3 * options.blur)
+    return tf.map_fn(lambda drawn: filter_image(*drawn, options), (images, plan),
+                     fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8))
 
-    def change(drawn):
-        image, own = drawn[0][None], {name: value[None] for name, value in drawn[1].items()}
-        if "clip" in own:
-            image = tf.cond(own["clip"][0] > 0,
-                            lambda: equalise(image, own["clip"]), lambda: image)
-        if "std" in own:
-            image = tf.cond(own["std"][0] > 0,
-                            lambda: add_noise(image, own["std"], own["noise_key"]), lambda: image)
-        if "sigma" in own:
-            image = tf.cond(own["sigma"][0] > 0,
-                            lambda: blur(image, own["sigma"], radius), lambda: image)
-        return image[0]
-    return tf.map_fn(change, (images, plan), fn_output_signature=tf.TensorSpec(
-        images.shape[1:], tf.uint8))
+
+def filter_image(image, plan, options):
+    """As filter_images, of one image [h, w, c] and its own part of the plan."""
+    if "clip" in plan:
+        image = tf.cond(plan["clip"] > 0, lambda: equalise(image, plan["clip"]), lambda: image)
+    if "std" in plan:
+        image = tf.cond(plan["std"] > 0, lambda: add_noise(
+            image, plan["std"], plan["noise_key"]), lambda: image)
+    if "sigma" in plan:
+        radius = math.ceil(3 * options.blur)
+        image = tf.cond(plan["sigma"] > 0, lambda: blur(image, plan["sigma"], radius), lambda: image)
+    return image
 
 
 def to_levels(values):
     return tf.cast(tf.round(tf.clip_by_value(values, 0, 255)), tf.uint8)
 
 
-@tf.function(jit_compile=True)
-def equalise(images, clip):
-    return clahe(images[0], clip[0])[None]
+equalise = tf.function(clahe, jit_compile=True, autograph=False)
 
 
-def normal(image_keys, shape):
-    radius = tf.sqrt(-2 * tf.math.log(1 - hashed_uniform(image_keys, shape)))  # of 1 - u, as u may be 0
-    side = 2 * hashed_uniform(image_keys, shape, 1) - 1
-    cosine = tf.zeros([])
+@tf.function(jit_compile=True, autograph=False)
+def add_noise(image, std, key):
+    """Adds normal noise. image: uint8 [h, w, c]. std: float32 [], levels. key: int32 [], of
+    randomness.keys. Returns the same, clipped and rounded."""
+    return to_levels(tf.cast(image, tf.float32) + std * hashed_normal(key[None], image.shape)[0])
+
+
+def hashed_normal(image_keys, shape):
+    """float32 [n, *shape], of the standard normal distribution up to 5.8 deviations: a number per
+    pixel, as hashed_uniform, of one draw each.
+
+    Box and Muller's transform of (u, the fraction of u * 2^24 / golden ratio): all 2^24 draws make a
+    Fibonacci lattice, which covers the unit square more evenly than chance would.
+    """
+    draw = hashed_uniform(image_keys, shape)
+    radius = tf.sqrt(-2 * tf.math.log(1 - draw))  # of 1 - u, since u may be 0
+    turned = tf.cast(draw * 2.0**24, tf.int32) * GOLDEN
+    side = tf.cast(turned, tf.float32) * 2.0**-31  # -1..1, twice the share of a turn
+    square, cosine = side * side, 0.0
     for factor in COSINE:
-        cosine = cosine * side * side + factor
+        cosine = cosine * square + factor
     return radius * cosine
 
 
-@tf.function(jit_compile=True)
-def add_noise(images, std, image_keys):
-    noise = std[:, None, None, None] * normal(image_keys, images.shape[1:])
-    return to_levels(tf.cast(images, tf.float32) + noise)
+@tf.function(jit_compile=True, autograph=False)
+def blur(image, sigma, radius):
+    """Gaussian filter cut off at `radius` px, mirrored at the border.
+
+    image: uint8 [h, w, c]. sigma: float32 [], px, above 0. radius: Python int, less than half of h
+    and of w. Returns the same, rounded.
+    """
+    height, width, channels = image.shape
+    taps = tf.exp(-0.5 * (tf.range(radius + 1, dtype=tf.float32) / sigma) ** 2)
+    taps /= 2 * tf.reduce_sum(taps) - taps[0]  # from the middle outwards
+    down = _blur_along(tf.reshape(image, [height, width * channels]), 0, 1, taps)
+    across = _blur_along(down, 1, channels, taps)
+    return to_levels(tf.reshape(across, image.shape))
 
 
-@tf.function(jit_compile=True)
-def blur(images, sigma, radius):
-    n, height, width, channels = images.shape
-    offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
-    taps = tf.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
-    taps = (taps / tf.reduce_sum(taps, axis=1, keepdims=True))[..., None, None]  # [n, 2 r + 1, 1, 1]
+def _blur_along(rows, axis, step, taps):
+    """One pass, float32. rows: [h, w * c]. step: from a pixel to its neighbour along `axis`."""
+    radius = taps.shape[0] - 1
 
-    def weigh(values, axis, step):
-        flat = tf.reshape(values, [n, values.shape[1], -1])
-        size = flat.shape[axis] - 2 * radius * step
-        part = lambda k: tf.cast(tf.gather(flat, tf.range(k * step, k * step + size), axis=axis) if 0 else
-                                 (flat[:, k:k + size] if axis == 1 else flat[:, :, k * step:k * step + size]), tf.float32)
-        summed = tf.add_n([part(k) * taps[:, k] for k in range(2 * radius + 1)])
-        return tf.reshape(summed, [n, values.shape[1] - 2 * radius * (axis == 1), -1, channels])
+    def part(values, start, size):
+        return values[start:start + size] if axis == 0 else values[:, start:start + size]
 
-    def one(values, axis):
-        edge = [[0, 0]] * 4
-        front, back = list(edge), list(edge)
-        front[axis], back[axis] = [radius, 0], [0, radius]
-        head = values[:, :2 * radius] if axis == 1 else values[:, :, :2 * radius]
-        tail = values[:, -2 * radius:] if axis == 1 else values[:, :, -2 * radius:]
-        step = 1 if axis == 1 else channels
-        return tf.concat([weigh(tf.pad(head, front, "SYMMETRIC"), axis, step),
-                          weigh(values, axis, step),
-                          weigh(tf.pad(tail, back, "SYMMETRIC"), axis, step)], axis)
-    return to_levels(one(one(images, 1), 2))
+    def weigh(values):  # all but the outer `radius` px
+        size = values.shape[axis] - 2 * radius * step
+        at = lambda k: tf.cast(part(values, (radius + k) * step, size), tf.float32)
+        return at(0) * taps[0] + tf.add_n([(at(k) + at(-k)) * taps[k] for k in range(1, radius + 1)])
+
+    def mirror(values):
+        pixels = tf.split(values, values.shape[axis] // step, axis)
+        return tf.concat(pixels[::-1], axis)
+    # The border apart, so that the rest is read where it lies and not out of a padded copy.
+    edge, size = radius * step, rows.shape[axis]
+    first, last = part(rows, 0, 2 * edge), part(rows, size - 2 * edge, 2 * edge)
+    first = tf.concat([mirror(part(first, 0, edge)), first], axis)
+    last = tf.concat([last, mirror(part(last, edge, edge))], axis)
+    return tf.concat([weigh(first), weigh(rows), weigh(last)], axis)

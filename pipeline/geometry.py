@@ -95,7 +95,7 @@ def draw_maps(seed, n, geometry):
     lean = tf.stack([tf.stack([one, slant], -1), tf.stack([zero, one], -1)], -2)
     grow = 1 / (1 + amount("scale") * g.scale)
     matrix = tf.matmul(rotation(amount("rotate") * math.radians(g.rotate)), lean)
-    shift = tf.stack([amount("shift"), amount("shift down")], -1) * g.shift
+    shift = drawn[:, None] * uniform(seed, "shift", [n, 2], -1, 1) * g.shift
     maps = compose(matrix * grow[:, None, None], shift,
                    crop_boxes(seed, n, g.rrc_scale, g.rrc_ratio))
     if g.hflip or g.vflip or g.quarter_turns:
@@ -127,7 +127,7 @@ def compose(matrix, shift, boxes):
     return tf.concat([maps[:, :, :2], maps[:, :, 2:] + shift[:, :, None]], axis=2)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def warp(images, maps, size, cubic=False):
     """Resamples a batch once, bilinear or bicubic, the border repeated beyond the image.
 

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.augmentation import augment, draw_pixel_plan
-from pipeline.batches import dataset_options
+from pipeline.batches import dataset_options, do_not_convert
 from pipeline.geometry import Geometry
 from pipeline.host import on_host
 from pipeline.mixing import Mixing
@@ -13,9 +13,6 @@ from pipeline.order import training_positions
 from pipeline.page_geometry import draw_page_maps, place_boxes, select_boxes
 from pipeline.rand_augment import Policy
 from pipeline.windows import cut_windows, place_windows, window_side
-
-# Nothing here needs AutoGraph, which takes seconds to look through all that is called.
-do_not_convert = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +63,7 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
                           augment_on="host"):
     """Dataset of (images [batch, size, size, c], what `targets` returns and "left_out"); with
     augment_on="device" of ({"images": uint8 windows of the pages, "plan": a plan}, the same targets),
-    which pipeline.augmentation.augment turns into the same.
+    which change_on_device turns into the same.
 
     source: an ImageSource of square pages. positions: int [n], where in it, and in `boxes` (a
     PageBoxes), each training page lies. augmentation: an Augmentation; of its geometry rotate, scale
@@ -101,21 +98,33 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
         maps = draw_page_maps(now, batch_size, g.rotate, g.scale, g.affine_p, page, size)
         corners, seen = place_windows(maps, page, size, window)
         plan = {"maps": seen} | draw_pixel_plan(now, batch_size, augmentation, input_format)
-        return where, corners, maps, plan
+        page_boxes, class_ids, count = boxes.fetch(where)
+        found, class_ids, kept, left_out = select_boxes(place_boxes(maps, page_boxes), class_ids,
+                                                        count, max_boxes)
+        return (where, corners, plan, found * size, class_ids, kept, left_out)
 
     @do_not_convert
-    def finish(windows, drawn):
-        where, _, maps, plan = drawn
-        page_boxes, class_ids, count = boxes.fetch(where)
-        seen, class_ids, kept, left_out = select_boxes(place_boxes(maps, page_boxes), class_ids,
-                                                       count, max_boxes)
-        learnt = targets(seen * size, class_ids, kept) | {"left_out": left_out}
-        if augment_on == "device":
-            return {"images": windows, "plan": plan}, learnt
-        return augment(windows, None, plan, augmentation, input_format)[0], learnt
+    def show(window, plan):
+        one = lambda parts: tf.nest.map_structure(lambda part: part[None], parts)
+        return augment(window[None], None, one(plan), augmentation, input_format)[0][0]
+
+    @do_not_convert
+    def finish(images, drawn):
+        _, _, plan, found, class_ids, kept, left_out = drawn
+        learnt = targets(found, class_ids, kept) | {"left_out": left_out}
+        return images if augment_on == "host" else {"images": images, "plan": plan}, learnt
     drawn = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), drawn).map(draw)
-    windows = cut_windows(source, drawn.map(lambda where, corners, *_: (where, corners)), window,
-                          channels)
-    dataset = tf.data.Dataset.zip(windows, drawn)
-    return dataset.map(finish, tf.data.AUTOTUNE, deterministic=True).with_options(
-        dataset_options()).prefetch(tf.data.AUTOTUNE)
+    placed = drawn.map(lambda where, corners, plan, *_: (where, corners, plan))
+    # Crop by crop: all that a core works on then fits in its cache.
+    images = (cut_windows(source, placed, window, channels, show) if augment_on == "host"
+              else cut_windows(source, placed, window, channels))
+    return tf.data.Dataset.zip(images, drawn).map(
+        finish, tf.data.AUTOTUNE, deterministic=True).with_options(
+            dataset_options()).prefetch(tf.data.AUTOTUNE)
+
+
+def change_on_device(augmentation, input_format):
+    """A function that turns what page_training_batches yields for the device, or one replica's part
+    of it, into (images, targets)."""
+    return lambda drawn, targets: (augment(drawn["images"], None, drawn["plan"], augmentation,
+                                           input_format)[0], targets)

@@ -95,7 +95,7 @@ def policy_maps(plan):
     return maps
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def apply_policy(images, plan):
     """The other operations of a plan, each in whole levels, as Pillow does them.
 

@@ -8,8 +8,6 @@ import math
 
 import tensorflow as tf
 
-from pipeline.decode import per_record
-
 # A crop of a JPEG is decoded without the neighbours of its outermost pixels, of which their colour is
 # interpolated where it is stored at half the resolution.
 MARGIN = 2  # px
@@ -39,30 +37,24 @@ def place_windows(maps, page, crop, window):
             tf.concat([linear * (page / window), moved[:, :, None]], axis=2))
 
 
-def cut_windows(source, placed, window, channels):
-    """Dataset of uint8 [b, window, window, channels].
+def cut_windows(source, placed, window, channels, change=lambda window, *others: window):
+    """Dataset of uint8 [b, window, window, channels], or of what `change` makes of each image.
 
-    source: an ImageSource of pages. placed: Dataset of (positions int64 [b], corners int32 [b, 2]).
+    source: an ImageSource of pages. placed: Dataset of (positions int64 [b], corners int32 [b, 2],
+    *others [b, ...]). change: a function of (window uint8 [window, window, channels], its others) ->
+    a tensor of static shape; it runs while the window is in the core's cache.
     """
-    if source.images is not None:
-        return placed.map(lambda positions, corners: _slice(source.images, positions, corners, window),
-                          tf.data.AUTOTUNE, deterministic=True)
-    data = source.fetch_encoded(placed.map(lambda positions, _: positions))
-    corners = placed.map(lambda _, corners: corners)
-    return per_record(tf.data.Dataset.zip(data, corners),
-                      lambda data, corner: decode_window(data, corner, window, channels),
-                      window * window * channels)
-
-
-def _slice(pages, positions, corners, window):
-    channels = pages.shape[3]
-
-    def cut(place):
-        position, corner = place
-        start = [tf.cast(position, tf.int32), corner[1], corner[0], 0]
-        return tf.slice(pages, start, [1, window, window, channels])[0]
-    return tf.map_fn(cut, (positions, corners), fn_output_signature=tf.TensorSpec(
-        [window, window, channels], tf.uint8))
+    def load(page, corner, *others):
+        if source.images is None:
+            return change(decode_window(page, corner, window, channels), *others)
+        start = [tf.cast(page, tf.int32), corner[1], corner[0], 0]
+        return change(tf.slice(source.images, start, [1, window, window, channels])[0], *others)
+    batch = placed.element_spec[0].shape[0]
+    if source.images is None:
+        data = source.fetch_encoded(placed.map(lambda positions, *_: positions))
+        placed = tf.data.Dataset.zip(data, placed).map(lambda data, placed: (data, *placed[1:]))
+    return placed.unbatch().map(load, tf.data.AUTOTUNE, deterministic=True).batch(
+        batch, drop_remainder=True)
 
 
 def decode_window(data, corner, window, channels):

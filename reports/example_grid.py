@@ -5,7 +5,6 @@ import numpy as np
 from records.files import replaced
 from reports.page_overlay import FACE, NEUTRAL, WHITE, character
 
-CELL = 128         # px, the least width of an image in the grid: smaller ones are enlarged
 GAP = 8            # px between cells
 THICK = 2          # px, of a box's outline
 TEXT, LINE = 14, 20  # px: height of text, distance of its lines
@@ -38,11 +37,12 @@ def _named(name):
     return name if character(name) == name else f"{name} {character(name)}"
 
 
-def draw_grid(path, images, captions, boxes=None, columns=8, title=None):
+def draw_grid(path, images, captions, boxes=None, columns=8, cell=128, title=None):
     """Writes a PNG of the images, row by row, each over its caption.
 
     images: uint8 [n, h, w, 1 or 3], RGB. captions: n strings, or lists of lines; what is too long
     for its image is shortened. boxes: for each image (x0, y0, x1, y1, label or None)s, px, or None.
+    cell: px, the least width of an image: smaller ones are enlarged.
     """
     n, height, width, channels = images.shape
     if n == 0:
@@ -50,7 +50,7 @@ def draw_grid(path, images, captions, boxes=None, columns=8, title=None):
     boxes = [()] * n if boxes is None else boxes
     captions = [[lines] if isinstance(lines, str) else list(lines) for lines in captions]
     n_lines = min(MOST_LINES, max(map(len, captions)))
-    scale = -(-CELL // width)  # whole, so that every pixel stays what it is
+    scale = -(-cell // width)  # whole, so that every pixel stays what it is
     columns = min(columns, n)
     across, down = width * scale + GAP, height * scale + n_lines * LINE + 2 * GAP
     top = GAP + (LINE + GAP if title else 0)

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reports.example_grid import CELL, GAP, LINE, caption, denormalise, draw_grid
+from reports.example_grid import GAP, LINE, caption, denormalise, draw_grid
 from reports.page_overlay import NEUTRAL
 
 NAMES = ["U+3042", "U+304B", "dining table", "U+D800"]
@@ -32,7 +32,7 @@ def cell(drawn, k, columns, width, height, n_lines=1, top=GAP):
 def test_every_pixel_is_in_the_picture_enlarged_to_a_legible_cell(tmp_path, h, w, scale, channels):
     batch = images(5, h, w, channels)
     drawn = draw(tmp_path, batch, list("abcde"), columns=3)
-    assert w * scale >= CELL
+    assert w * scale >= 128
     assert drawn.shape == (GAP + 2 * (h * scale + LINE + 2 * GAP), GAP + 3 * (w * scale + GAP), 3)
     for k, image in enumerate(batch):
         shown, text = cell(drawn, k, 3, w * scale, h * scale)

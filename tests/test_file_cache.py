@@ -108,9 +108,14 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-2])
 
 
+def lengthen(path):
+    path.write_bytes(path.read_bytes() + b"0")
+
+
 @pytest.mark.parametrize("suffix, damage", [
-    (".u8", flip), (".u8", cut), (".u8", lambda path: path.unlink()), (".json", cut),
-    (".json", lambda path: path.unlink()), (".json", lambda path: path.write_text("")),
+    (".u8", flip), (".u8", cut), (".u8", lengthen), (".u8", lambda path: path.unlink()),
+    (".json", cut), (".json", lambda path: path.unlink()), (".json", lambda path: path.write_text("")),
+    (".json", lambda path: path.write_text("[1]")), (".json", lambda path: path.write_text("{}")),
     (".json", lambda path: path.write_text(path.read_text().replace('"rows": "', '"rows": "0')))])
 def test_a_damaged_one_is_written_anew(tmp_path, suffix, damage):
     opened(tmp_path)
@@ -136,6 +141,9 @@ def test_of_a_large_one_some_blocks_are_checked_other_ones_each_time(tmp_path, m
         assert not opened(tmp_path, images=images)[1]
         assert len(checked) == 16 * opening
     assert set(checked) == set(range(len(sums)))
+    for _ in range(5):  # its size is looked at even when its last block is not
+        cut(next(tmp_path.glob("*.u8")))
+        assert opened(tmp_path, images=images)[1]
 
 
 KILLED = """

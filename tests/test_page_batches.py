@@ -3,11 +3,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.batches import InputFormat
+from pipeline.augmentation import Augmentation, InputFormat
 from pipeline.cache import ImageSource
-from pipeline.page_batches import (PageAugmentation, PageBoxes, page_steps_per_epoch,
+from pipeline.colour import Colour
+from pipeline.erasing import Erasing
+from pipeline.filters import Filters
+from pipeline.geometry import Geometry
+from pipeline.mixing import Mixing
+from pipeline.page_batches import (PageBoxes, change_on_device, page_steps_per_epoch,
                                    page_training_batches)
-from pipeline.page_pixels import PagePixels
 
 PAGE, CROP, SIDE, STEP = 192, 96, 16, 32  # px: page, crop, a character, from one to the next
 PER_PAGE = np.array([36, 0, 9, 36, 20])
@@ -31,10 +35,25 @@ def make_pages():
 PAGES, BOXES = make_pages()
 
 
-def batches(pages=PAGES, positions=range(5), augmentation=PageAugmentation(), form=PLAIN,
-            boxes=BOXES, **options):
+EVERYTHING = Augmentation(
+    geometry=Geometry(rotate=10, scale=0.2, affine_p=0.9), erasing=Erasing(p=0.5),
+    filters=Filters(noise=0.1, blur=1.0, clahe=0.5, p=0.5), colour=Colour(0.5, 0.2, 0.2, gamma=0.2))
+
+
+def source_of(pages, kind="decoded"):
+    """An ImageSource of uint8 [n, h, w, c] pages."""
     images = tf.constant(pages)
-    source = ImageSource("decoded", lambda p: p.map(lambda batch: tf.gather(images, batch)), 0)
+    fetch = lambda positions: positions.map(lambda batch: tf.gather(images, batch))
+    if kind == "decoded":
+        return ImageSource(kind, fetch, 0, images=images)
+    data = tf.constant([tf.io.encode_png(page).numpy() for page in pages])
+    return ImageSource(kind, fetch, 0, fetch_encoded=lambda positions: positions.map(
+        lambda batch: tf.gather(data, batch)))
+
+
+def batches(pages=PAGES, positions=range(5), augmentation=Augmentation(), form=PLAIN,
+            boxes=BOXES, kind="decoded", **options):
+    source = source_of(pages, kind)
     targets = lambda boxes, class_ids, count: {"boxes": boxes, "class_ids": class_ids,
                                                "count": count}
     return page_training_batches(source, positions, boxes, augmentation, form, targets, **{
@@ -44,7 +63,8 @@ def batches(pages=PAGES, positions=range(5), augmentation=PageAugmentation(), fo
 @pytest.mark.parametrize("rotate, scale", [(0, 0), (10, 0.2)])
 def test_boxes_lie_on_their_ink(rotate, scale):
     seen = 0
-    for images, targets in batches(augmentation=PageAugmentation(rotate, scale, 0.9)):
+    for images, targets in batches(augmentation=Augmentation(
+            geometry=Geometry(rotate=rotate, scale=scale, affine_p=0.9))):
         for image, boxes, class_ids, count in zip(
                 images.numpy()[..., 0], targets["boxes"].numpy(), targets["class_ids"].numpy(),
                 targets["count"].numpy()):
@@ -77,14 +97,33 @@ def test_shapes_are_static_and_epochs_show_each_page_equally_often():
 
 
 def test_starting_at_a_step_goes_on_as_if_never_stopped():
-    pixels = PagePixels(0.5, 0.2, 0.2, 0.2, noise=0.1, blur=1.0, clahe=0.5)
-    options = {"augmentation": PageAugmentation(10, 0.2, 0.9, pixels)}
+    options = {"augmentation": EVERYTHING}
     whole = list(batches(**options, n_epochs=1).as_numpy_iterator())
     rest = list(batches(**options, start_step=3, n_epochs=1).as_numpy_iterator())
     assert len(whole) == 5 and len(rest) == 2
     for (images, targets), (other_images, other_targets) in zip(whole[3:], rest, strict=True):
         assert (images == other_images).all()
         assert all((targets[k] == other_targets[k]).all() for k in targets)
+
+
+def test_encoded_and_decoded_pages_give_the_same():
+    for (one, learnt), (other, also) in zip(batches(augmentation=EVERYTHING), batches(
+            augmentation=EVERYTHING, kind="encoded"), strict=True):
+        assert (one == other).numpy().all() and (learnt["boxes"] == also["boxes"]).numpy().all()
+
+
+def test_the_device_makes_the_same_of_windows_and_plan():
+    on_host = batches(augmentation=EVERYTHING)
+    on_device = batches(augmentation=EVERYTHING, augment_on="device")
+    windows = on_device.element_spec[0]["images"]
+    assert windows.dtype == tf.uint8 and CROP < windows.shape[1] < PAGE
+
+    finish = tf.function(change_on_device(EVERYTHING, PLAIN), jit_compile=True)
+    for (images, learnt), drawn in zip(on_host, on_device, strict=True):
+        others, also = finish(*drawn)
+        difference = np.abs(images - others).ravel()
+        assert difference.max() <= 3 and difference.mean() < 0.01  # levels, of several roundings
+        assert all((learnt[name] == also[name]).numpy().all() for name in learnt)
 
 
 def test_another_seed_is_another_order():
@@ -124,3 +163,6 @@ def test_impossible_requests_are_refused():
         batches(PAGES[:, :150])
     with pytest.raises(ValueError, match="row_splits end at 7 characters"):
         PageBoxes(np.zeros((5, 4)), np.zeros(5), np.array([0, 7]))
+    for name, part in {"geometry": Geometry(hflip=0.5), "mixing": Mixing(mixup=1.0)}.items():
+        with pytest.raises(ValueError, match="geometry of page crops is rotate, scale"):
+            batches(augmentation=Augmentation(**{name: part}))
