@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from benchmarks import input_data, input_ways
 from benchmarks.input_pipeline import images_per_second, print_rows, spread
-from pipeline.augmentation import augment, change_pixels, draw_plan
+from pipeline.augmentation import augment, draw_plan, finish
 from pipeline.batches import training_batches
 from pipeline.cache import CACHES, image_source
 from pipeline.colour import change_colour
@@ -72,11 +72,11 @@ def stages(store, task, options):
     crops = warp(records, plan["maps"], task.size, augmentation.geometry.cubic)
     change = tf.function(change_colour, jit_compile=True)
     rest = {name: part for name, part in plan.items() if name in ("mixing", "erasing")}
-    finish = tf.function(lambda: change_pixels(crops, rest, augmentation, form))
+    last = tf.function(lambda: finish(crops, rest, form))
     everything = tf.function(lambda: augment(records, targets, plan, augmentation, form))
     calls = {"draw the plan": lambda: draw(tf.constant([1, 0], tf.int64)),
              "warp": lambda: warp(records, plan["maps"], task.size, augmentation.geometry.cubic),
-             "mix, erase, normalise": finish,
+             "mix, erase, normalise": last,
              "all after the plan": everything}
     if "colour" in plan:
         calls["colour"] = lambda: change(crops, plan["colour"])

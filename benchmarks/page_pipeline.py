@@ -22,15 +22,15 @@ import tensorflow as tf
 
 from models.centernet import build_centernet
 from models.centernet_targets import centernet_targets
-from pipeline.augmentation import Augmentation, InputFormat, change_pixels, draw_pixel_plan
+from pipeline.augmentation import Augmentation, InputFormat, draw_pixel_plan, finish
 from pipeline.cache import ImageSource
-from pipeline.colour import Colour, change_colour
+from pipeline.colour import Colour, change_colour, change_gamma
 from pipeline.decode import per_record
 from pipeline.filters import Filters, filter_images
 from pipeline.geometry import Geometry, warp
 from pipeline.page_batches import PageBoxes, page_training_batches
 from pipeline.page_geometry import draw_page_maps, place_boxes, select_boxes
-from pipeline.windows import cut_windows, place_windows, window_side
+from pipeline.windows import cut_windows, page_data, place_windows, window_side
 from training.centernet_step import CenterNetLoss, TrainedCenterNet, compile_centernet
 from training.optimizers import make_optimizer
 
@@ -198,12 +198,13 @@ def stage_seconds(encoded, decoded, side, boxes, targets, batch_size, crop, repe
         return targets(found * crop, class_ids, kept)
 
     def windows_of(source):
-        def placed(number):
-            return positions, draw(tf.stack([tf.constant(1, tf.int64), number]))[1]
-        return cut_windows(source, tf.data.Dataset.counter().map(placed), window, 3)
+        corners = tf.data.Dataset.counter().map(
+            lambda number: draw(tf.stack([tf.constant(1, tf.int64), number]))[1])
+        pages = page_data(source, tf.data.Dataset.from_tensors(positions).repeat())
+        return cut_windows(source, tf.data.Dataset.zip(pages, corners), window, 3)
     filters = tf.function(lambda images, plan: filter_images(images, plan, FILTERS))
-    colour = tf.function(change_colour, jit_compile=True)
-    finish = tf.function(lambda images: change_pixels(images, {}, AUGMENTATION, form))
+    gamma, colour = (tf.function(change, jit_compile=True) for change in (change_gamma, change_colour))
+    normalise = tf.function(lambda images: finish(images, {}, form))
     seconds = {f"windows of {source.kind} pages": [batch_size / crops_per_second(
         windows_of(source), repeats, batch_size)] for source in (encoded, decoded)}
 
@@ -217,8 +218,9 @@ def stage_seconds(encoded, decoded, side, boxes, targets, batch_size, crop, repe
         maps, _, seen, plan = timed("draw", draw, tf.constant([1, k], tf.int64))
         crops = timed("warp", warp, images, seen, crop)
         crops = timed("filters", filters, crops, plan["filters"])
+        crops = timed("gamma", gamma, crops, plan["colour"].pop("gamma"))
         crops = timed("colour", colour, crops, plan["colour"])
-        timed("normalise", finish, crops)
+        timed("normalise", normalise, crops)
         timed("targets", make_targets, maps)
     return {name: np.median(values[WARM_UP:] or values) for name, values in seconds.items()}
 

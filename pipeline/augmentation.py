@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from pipeline.colour import Colour, change_colour, draw_colour
+from pipeline.colour import Colour, change_colour, change_gamma, draw_colour
 from pipeline.erasing import Erasing, draw_erasing, erase
 from pipeline.filters import Filters, draw_filters, filter_images
 from pipeline.geometry import Geometry, chain, draw_maps, warp
@@ -70,26 +70,36 @@ def augment(images, targets, plan, augmentation, input_format, groups=1):
     replica does to its part is what the host does to the whole.
     Returns the model's images [n, size, size, c] and targets.
     """
-    images = warp(images, plan["maps"], input_format.size, augmentation.geometry.cubic)
-    if "policy" in plan:
-        images = apply_policy(images, plan["policy"])
     if "mixing" in plan:
         targets = mix_targets(targets, plan["mixing"], input_format.size, groups)
-    return change_pixels(images, plan, augmentation, input_format, groups), targets
+    images = change_levels(images, plan, augmentation, input_format.size)
+    return finish(images, plan, input_format, groups), targets
 
 
-def change_pixels(images, plan, augmentation, input_format, groups=1):
-    """Carries out a plan of draw_pixel_plan. images: uint8 [n, size, size, c]. Returns the model's."""
+def change_levels(images, plan, augmentation, size):
+    """The part of a plan that each image needs no other for. uint8 [n, h, w, c] -> uint8 [n, size,
+    size, c]."""
+    images = warp(images, plan["maps"], size, augmentation.geometry.cubic)
+    if "policy" in plan:
+        images = apply_policy(images, plan["policy"])
     if "filters" in plan:
         images = filter_images(images, plan["filters"], augmentation.filters)
-    if "colour" in plan:
-        images = _change_colour(images, plan["colour"])
+    colour = dict(plan.get("colour", {}))
+    if "gamma" in colour:
+        images = _change_gamma(images, colour.pop("gamma"))
+    return _change_colour(images, colour) if colour else images
+
+
+def finish(images, plan, input_format, groups=1):
+    """The rest of a plan: mixing, erasing, and normalisation. images: uint8 [n, size, size, c]."""
     rows = _finish(images, plan, tuple(input_format.mean), tuple(input_format.std),
                    input_format.dtype, groups)
     return tf.reshape(rows, images.shape)
 
 
-# Two loops, with uint8 between them: colour needs the mean of an image, mixing the colours of four.
+# Loops of their own, with uint8 between them: colour needs the mean of an image after gamma, mixing
+# the colours of four.
+_change_gamma = tf.function(change_gamma, jit_compile=True, autograph=False)
 _change_colour = tf.function(change_colour, jit_compile=True, autograph=False)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.clahe import clahe
+from pipeline.colour import to_levels
 from pipeline.randomness import hashed_uniform, keys, uniform
 
-# cos(2 pi t) as a polynomial of (2 t)^2, its highest power first; -0.5 <= t <= 0.5, error 3e-6. XLA
-# on a CPU makes no vector instructions of the cosine itself, and takes five times as long.
 GOLDEN = np.uint32(0x9E3779B9).astype(np.int32)  # 2^32 / golden ratio, as int32
+# -cos(2 pi t) as a polynomial of (2 t)^2, highest power first; -0.5 <= t <= 0.5, error 3e-6. XLA
+# on a CPU makes no vector instructions of the cosine itself, and takes five times as long.
 COSINE = (0.02078216, -0.23012278, 1.33274631, -4.05816238, 4.9347585, -0.99999944)
 
 
@@ -68,10 +69,6 @@ def filter_image(image, plan, options):
         radius = math.ceil(3 * options.blur)
         image = tf.cond(plan["sigma"] > 0, lambda: blur(image, plan["sigma"], radius), lambda: image)
     return image
-
-
-def to_levels(values):
-    return tf.cast(tf.round(tf.clip_by_value(values, 0, 255)), tf.uint8)
 
 
 equalise = tf.function(clahe, jit_compile=True, autograph=False)

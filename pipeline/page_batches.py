@@ -4,15 +4,16 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from pipeline.augmentation import augment, draw_pixel_plan
+from pipeline.augmentation import augment, change_levels, draw_pixel_plan, finish
 from pipeline.batches import dataset_options, do_not_convert
+from pipeline.erasing import Erasing
 from pipeline.geometry import Geometry
 from pipeline.host import on_host
 from pipeline.mixing import Mixing
 from pipeline.order import training_positions
 from pipeline.page_geometry import draw_page_maps, place_boxes, select_boxes
 from pipeline.rand_augment import Policy
-from pipeline.windows import cut_windows, place_windows, window_side
+from pipeline.windows import cut_windows, page_data, place_windows, window_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
 
     source: an ImageSource of square pages. positions: int [n], where in it, and in `boxes` (a
     PageBoxes), each training page lies. augmentation: an Augmentation; of its geometry rotate, scale
-    and affine_p, no mixing. input_format.size: side of a crop, px. An epoch shows every
+    and affine_p, neither mixing nor erasing. input_format.size: side of a crop, px. An epoch shows every
     page `crops_per_page` times, in a new order and each time elsewhere.
     targets: a function (boxes float32 [batch, max_boxes, 4] in px of the crop, class ids int32
     [batch, max_boxes], count int32 [batch]) -> dict of tensors: the boxes are those of
@@ -87,13 +88,14 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
                          f"are {page} x {height} px: choose a smaller --dim, or repack the pages")
     g = augmentation.geometry
     if (g != Geometry(rotate=g.rotate, scale=g.scale, affine_p=g.affine_p)
-            or augmentation.policy != Policy() or augmentation.mixing != Mixing()):
-        raise ValueError("the geometry of page crops is rotate, scale and affine_p, and they are not "
-                         f"mixed, so that their boxes follow; given: {augmentation}")
+            or (augmentation.policy, augmentation.mixing, augmentation.erasing)
+            != (Policy(), Mixing(), Erasing())):
+        raise ValueError("the geometry of page crops is rotate, scale and affine_p, and they are neither "
+                         f"mixed nor erased, so that their boxes hold; given: {augmentation}")
     window = window_side(page, size, g.rotate, g.scale)
 
     @do_not_convert
-    def draw(step, where):
+    def draw(step, where, pages):
         now = tf.stack([tf.constant(seed, tf.int64), step])
         maps = draw_page_maps(now, batch_size, g.rotate, g.scale, g.affine_p, page, size)
         corners, seen = place_windows(maps, page, size, window)
@@ -101,25 +103,25 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
         page_boxes, class_ids, count = boxes.fetch(where)
         found, class_ids, kept, left_out = select_boxes(place_boxes(maps, page_boxes), class_ids,
                                                         count, max_boxes)
-        return (where, corners, plan, found * size, class_ids, kept, left_out)
+        return (pages, corners, plan, found * size, class_ids, kept, left_out)
 
     @do_not_convert
-    def show(window, plan):
-        one = lambda parts: tf.nest.map_structure(lambda part: part[None], parts)
-        return augment(window[None], None, one(plan), augmentation, input_format)[0][0]
+    def show(window, plan, *boxes):
+        if augment_on == "device":
+            return {"images": window, "plan": plan}, *boxes
+        one = tf.nest.map_structure(lambda part: part[None], plan)
+        return change_levels(window[None], one, augmentation, size)[0], *boxes
 
     @do_not_convert
-    def finish(images, drawn):
-        _, _, plan, found, class_ids, kept, left_out = drawn
-        learnt = targets(found, class_ids, kept) | {"left_out": left_out}
-        return images if augment_on == "host" else {"images": images, "plan": plan}, learnt
-    drawn = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), drawn).map(draw)
-    placed = drawn.map(lambda where, corners, plan, *_: (where, corners, plan))
+    def complete(images, found, class_ids, kept, left_out):
+        if augment_on == "host":
+            images = finish(images, {}, input_format)
+        return images, targets(found, class_ids, kept) | {"left_out": left_out}
+    placed = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), drawn,
+                                 page_data(source, drawn)).map(draw)
     # Crop by crop: all that a core works on then fits in its cache.
-    images = (cut_windows(source, placed, window, channels, show) if augment_on == "host"
-              else cut_windows(source, placed, window, channels))
-    return tf.data.Dataset.zip(images, drawn).map(
-        finish, tf.data.AUTOTUNE, deterministic=True).with_options(
+    return cut_windows(source, placed, window, channels, show).map(
+        complete, tf.data.AUTOTUNE, deterministic=True).with_options(
             dataset_options()).prefetch(tf.data.AUTOTUNE)
 
 

@@ -37,12 +37,17 @@ def place_windows(maps, page, crop, window):
             tf.concat([linear * (page / window), moved[:, :, None]], axis=2))
 
 
-def cut_windows(source, placed, window, channels, change=lambda window, *others: window):
-    """Dataset of uint8 [b, window, window, channels], or of what `change` makes of each image.
+def page_data(source, positions):
+    """Dataset of int64 [b] positions -> Dataset of [b], what cut_windows takes for these pages."""
+    return positions if source.images is not None else source.fetch_encoded(positions)
 
-    source: an ImageSource of pages. placed: Dataset of (positions int64 [b], corners int32 [b, 2],
-    *others [b, ...]). change: a function of (window uint8 [window, window, channels], its others) ->
-    a tensor of static shape; it runs while the window is in the core's cache.
+
+def cut_windows(source, placed, window, channels, change=lambda window, *others: window):
+    """Dataset of uint8 [b, window, window, channels], or of what `change` makes of each window.
+
+    source: an ImageSource of pages. placed: Dataset of (page_data [b], corners int32 [b, 2],
+    *others [b, ...]). change: a function of (window uint8 [window, window, channels], *its others)
+    -> tensors of static shape; it runs while the window is in the core's cache.
     """
     def load(page, corner, *others):
         if source.images is None:
@@ -50,9 +55,6 @@ def cut_windows(source, placed, window, channels, change=lambda window, *others:
         start = [tf.cast(page, tf.int32), corner[1], corner[0], 0]
         return change(tf.slice(source.images, start, [1, window, window, channels])[0], *others)
     batch = placed.element_spec[0].shape[0]
-    if source.images is None:
-        data = source.fetch_encoded(placed.map(lambda positions, *_: positions))
-        placed = tf.data.Dataset.zip(data, placed).map(lambda data, placed: (data, *placed[1:]))
     return placed.unbatch().map(load, tf.data.AUTOTUNE, deterministic=True).batch(
         batch, drop_remainder=True)
 

@@ -4,9 +4,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from pipeline.augmentation import (Augmentation, InputFormat, augment, change_pixels, draw_plan,
-                                   normalise)
-from pipeline.colour import Colour, change_colour
+from pipeline.augmentation import (Augmentation, InputFormat, augment, change_levels,
+                                   draw_plan, finish, normalise)
+from pipeline.colour import Colour, change_colour, change_gamma
 from pipeline.erasing import Erasing, erase
 from pipeline.filters import Filters, filter_images
 from pipeline.geometry import Geometry, warp
@@ -18,7 +18,7 @@ from tests.helpers import modes, smooth_images
 SEED = tf.constant([1, 2], tf.int64)
 EVERYTHING = Augmentation(
     Geometry(10, 5, 0.1, 0.1, (0.7, 0.9), (0.8, 1.25), hflip=0.5), Policy("randaugment"),
-    Filters(blur=1.0, noise=0.05, p=0.5, clahe=0.5), Colour(0.8, 0.2, 0.2, 0.2, 0.1, 0.2, 0.1),
+    Filters(blur=1.0, noise=0.05, p=0.5, clahe=0.5), Colour(0.8, 0.2, 0.2, 0.2, 0.1, 0.2, 0.1, 0.1, 0.3),
     Mixing(mixup=0.4, cutmix=1.0, ricap=0.5, icap=1.0), Erasing(0.5, holes=1, hole_size=0.3))
 FORMAT = InputFormat(size=24, channels=3, mean=(0.5, 0.4, 0.3), std=(0.25,), dtype="float32")
 
@@ -32,6 +32,7 @@ def in_parts(images, targets, plan, a, form):
     images = warp(images, plan["maps"], form.size, a.geometry.cubic)
     images = apply_policy(images, plan["policy"])
     images = filter_images(images, plan["filters"], a.filters)
+    images = change_gamma(images, plan["colour"]["gamma"])
     images = change_colour(images, plan["colour"])
     images = erase(mix_images(images, plan["mixing"]), plan["erasing"], form.mean)
     return (images.numpy() / 255 - form.mean) / form.std, mix_targets(targets, plan["mixing"], form.size)
@@ -89,14 +90,15 @@ def test_a_replicas_part_is_augmented_alike():
         np.testing.assert_array_equal(got[1], whole[1][part])
 
 
-def test_pixels_alone():
-    """What training on pages uses: no map, no targets."""
-    images = tf.constant(smooth_images(n=3, h=24, w=24))
-    options = Augmentation(colour=Colour(brightness=0.2))
-    plan = draw_plan(SEED, 3, options, FORMAT)
-    got = change_pixels(images, {"colour": plan["colour"]}, options, FORMAT)
-    expected = (change_colour(images, plan["colour"]).numpy() / 255 - FORMAT.mean) / FORMAT.std
-    np.testing.assert_allclose(got, expected, atol=1e-5)
+def test_levels_then_the_rest():
+    """What training on pages does, crop by crop and then with the batch."""
+    images, targets = batch()
+    a = Augmentation(EVERYTHING.geometry, filters=EVERYTHING.filters, colour=Colour(gamma=0.3, hue=0.1))
+    plan = draw_plan(SEED, 8, a, FORMAT)
+    one = [tf.nest.map_structure(lambda x: x[k:k + 1], (images, plan)) for k in range(8)]
+    levels = tf.concat([change_levels(*part, a, FORMAT.size) for part in one], axis=0)
+    whole = augment(images, targets, plan, a, FORMAT)[0]
+    np.testing.assert_allclose(finish(levels, {}, FORMAT), whole, atol=1e-5)
 
 
 def test_normalise():

@@ -146,6 +146,8 @@ def test_amounts_are_drawn_as_told():
             np.testing.assert_allclose(plan[name], plans[0][name], rtol=1e-6, atol=1e-6)
     together = np.stack([plans[0][name] > 0 for name in expected])
     assert np.abs(np.corrcoef(together) - np.eye(3)).max() < 0.03
+    both = together[1] & together[2]
+    assert abs(np.corrcoef(plans[0]["std"][both], plans[0]["sigma"][both])[0, 1]) < 0.06
     other = draw_filters(tf.constant([1, 3], tf.int64), n, o)
     assert (other["sigma"].numpy() != plans[0]["sigma"]).mean() > 0.7
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from pipeline.cache import ImageSource
 from pipeline.geometry import warp
 from pipeline.page_geometry import draw_page_maps
-from pipeline.windows import MARGIN, cut_windows, decode_window, place_windows, window_side
+from pipeline.windows import (MARGIN, cut_windows, decode_window, page_data, place_windows,
+                              window_side)
 
 SEED = tf.constant([1, 2], tf.int64)
 PAGE, CROP, N = 203, 64, 200  # px, px; the page is no multiple of a JPEG's blocks
@@ -95,8 +96,11 @@ def test_windows_of_a_source(kind):
     pages = np.stack([make_page(seed=k) for k in range(5)])
     positions = np.array([[3, 0, 3], [1, 4, 2]])
     corners = np.random.default_rng(1).integers(0, PAGE - 40 + 1, (2, 3, 2)).astype(np.int32)
-    placed = tf.data.Dataset.from_tensor_slices((positions, corners))
-    windows = cut_windows(source_of(kind, pages), placed, 40, 3)
+    source = source_of(kind, pages)
+    placed = tf.data.Dataset.zip(
+        page_data(source, tf.data.Dataset.from_tensor_slices(positions)),
+        tf.data.Dataset.from_tensor_slices(corners))
+    windows = cut_windows(source, placed, 40, 3)
     assert windows.element_spec.shape == (3, 40, 40, 3)
     expected = [[pages[p, y:y + 40, x:x + 40] for p, (x, y) in zip(*batch)]
                 for batch in zip(positions, corners)]
@@ -104,7 +108,7 @@ def test_windows_of_a_source(kind):
     # Others go with their own window.
     numbered = tf.data.Dataset.zip(placed, tf.data.Dataset.from_tensor_slices(
         {"number": np.arange(6, dtype=np.int32).reshape(2, 3)}))
-    changed = cut_windows(source_of(kind, pages), numbered.map(lambda placed, n: (*placed, n)), 40, 3,
+    changed = cut_windows(source, numbered.map(lambda placed, n: (*placed, n)), 40, 3,
                           lambda window, own: tf.cast(window[0, 0, 0], tf.int32) + 1000 * own["number"])
     corner = np.array(expected)[:, :, 0, 0, 0] + 1000 * np.arange(6).reshape(2, 3)
     assert (np.stack(list(changed.as_numpy_iterator())) == corner).all()
