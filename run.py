@@ -8,7 +8,8 @@ from jobs.options import parse
 
 def job_module(task, job):
     """The file of a job: detection has ways of its own to train and validate."""
-    return f"jobs.detector_{job}" if task == "detect" and job in ("preview", "train", "val") else f"jobs.{job}"
+    own = task == "detect" and job in ("preview", "train", "val")
+    return f"jobs.detector_{job}" if own else f"jobs.{job}"
 
 
 def main(argv=None):

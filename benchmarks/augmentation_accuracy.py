@@ -4,10 +4,11 @@
 
 The network and the split are those of recipes/omniglot/classify.args: 15 drawers train, 5 validate.
 Every row is trained for the same number of epochs with several seeds. A row has what the rows above it
-have, but that the last two, which both mix images, each follow erasing. Runs are kept in --work_dir, and
-those that are finished are not done again.
+have, but that the last two, which both mix images, each follow erasing. Runs are kept in --work_dir, named
+by a digest of their options too, and those that are finished are not done again.
 """
 import argparse
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -50,7 +51,8 @@ def main():
     table = {}
     for seed in range(1, o.seeds + 1):  # row after row, so that a part is a fair table too
         for number, (name, options) in enumerate(ROWS.items()):
-            folder = o.work_dir / f"row{number}_epochs{o.n_epochs}_seed{seed}"
+            digest = hashlib.sha256(json.dumps([*options, *others]).encode()).hexdigest()[:8]
+            folder = o.work_dir / f"row{number}_{digest}_epochs{o.n_epochs}_seed{seed}"
             table.setdefault(name, []).append(accuracy(store, folder, [
                 *options, f"--seed={seed}", f"--n_epochs={o.n_epochs}", *others]))
     print(f"\n| augmentation, {o.n_epochs} epochs | accuracy | {o.seeds} seeds |\n|---|---|---|")

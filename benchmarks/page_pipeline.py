@@ -263,7 +263,8 @@ def main():
         cells.append(f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f}) of {of}")
         print(f"{name}: {cells[-1]}, {len(ratio)} runs")
     print(f"| `python -m benchmarks.page_pipeline` | training crops of {o.crop} px from pages of "
-          f"{o.page} px with system D's changes, against OpenCV doing the same on all {os.cpu_count()} cores | "
+          f"{o.page} px with system D's changes, against OpenCV doing the same on all {os.cpu_count()} "
+          f"cores | "
           f"encoded cache {np.median(rates['pipeline, encoded']):.0f} crops/s, {cells[0]}, {cells[2]}; "
           f"decoded cache {np.median(rates['pipeline, decoded']):.0f} crops/s, {cells[1]} |")
     seconds = stage_seconds(encoded, decoded, o.page, boxes, targets, o.batch_size, o.crop,

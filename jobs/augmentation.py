@@ -7,6 +7,8 @@ from pipeline.geometry import Geometry
 from pipeline.mixing import Mixing
 from pipeline.rand_augment import Policy
 
+COLOUR_ONLY = ("saturation", "hue", "gray", "pca", "rgb_shift")  # nothing in images of one channel
+
 
 def augmentation(o):
     """o: options of run.py, of either task. Raises ValueError for what does not go together."""

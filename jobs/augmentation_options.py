@@ -63,7 +63,7 @@ def add_augmentation_classify(parser):
     for kind, what in (("mixup", "blends two images"), ("cutmix", "pastes a box of another image"),
                        ("ricap", "patches random crops of four images"),
                        ("icap", "patches four images, each keeping its place")):
-        augment.add_argument(f"--{kind}", type=number(float, 0), default=0.0,
+        augment.add_argument(f"--{kind}", type=number(float, 0, 100), default=0.0,
                              help=f"{what}: concentration of the Beta distribution")
         augment.add_argument(f"--{kind}_p", type=_share,
                              help="its probability (default: shared equally by those without one)")
@@ -73,22 +73,32 @@ def add_augmentation_classify(parser):
                          help="probability of RandomErasing (area 0.02-0.4, aspect 0.3-3.33)")
     augment.add_argument("--cutout_holes", type=number(int, 0, 16), default=0,
                          help="Cutout: square holes in every image")
-    augment.add_argument("--cutout_size", type=number(float, 0, 1), default=0.5,
+    augment.add_argument("--cutout_size", type=number(float, high=1, above=0), default=0.5,
                          help="Cutout: side of a hole as a share of the image's")
     return augment
 
 
-def check_mixing(parser, options):
-    """Refuses probabilities of mixing that do not go together."""
+def check(parser, options):
+    """Refuses what does not go together, and what would be ignored."""
+    for needed, ignored, reason in (
+            (options.policy == "randaugment", ["policy_ops", "policy_magnitude"],
+             "is of --policy=randaugment"),
+            (options.cutout_holes, ["cutout_size"], "is of --cutout_holes"),
+            (any(getattr(options, kind) for kind in MIXES), ["mix_per"], "needs images that are mixed"),
+            (options.cache == "file", ["cache_dir"], "is of --cache=file")):
+        for name in ignored:
+            if not needed and getattr(options, name) != parser.get_default(name):
+                parser.error(f"--{name} {reason}")
     for kind in MIXES:
         if getattr(options, f"{kind}_p") is not None and not getattr(options, kind):
             parser.error(f"--{kind}_p needs --{kind}, its concentration, such as 1.0")
     given = sum(getattr(options, f"{kind}_p") or 0 for kind in MIXES)
     unsaid = [kind for kind in MIXES if getattr(options, kind)
               and getattr(options, f"{kind}_p") is None]
-    if given > 1 or given == 1 and unsaid:
-        parser.error(f"the probabilities of mixing add up to {given:g}" +
-                     (f", which leaves nothing for --{unsaid[0]}" if given == 1 else ": at most 1"))
+    if given > 1 + 1e-6:
+        parser.error(f"the probabilities of mixing add up to {given:g}: at most 1")
+    if given > 1 - 1e-6 and unsaid:
+        parser.error(f"the probabilities of mixing add up to 1, which leaves nothing for --{unsaid[0]}")
 
 
 _share = number(float, 0, 1)

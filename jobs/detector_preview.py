@@ -16,4 +16,4 @@ def run(session):
         centre = cells[:, ::-1] + offset  # x y, in cells
         corners = CenterNet.stride * np.concatenate([centre - size / 2, centre + size / 2], axis=1)
         boxes.append([(*corners[k], names[class_ids[k]]) for k in np.flatnonzero(mask)])
-    draw_examples(session, images, [f"{len(found)} characters" for found in boxes], boxes)
+    draw_examples(session, images, [f"characters: {len(found)}" for found in boxes], boxes)

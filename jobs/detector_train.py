@@ -3,7 +3,6 @@ import functools
 
 import numpy as np
 
-from jobs.augmentation import augmentation
 from jobs.detection import validation
 from jobs.errors import OptionError, option_errors
 from jobs.train import begin, finish, make_run_optimizer
@@ -26,6 +25,7 @@ def run(session):
         steps = page_steps_per_epoch(len(train_rows), o.crops_per_page, o.batch_size)
     if o.dim > store.info["image"]["size"]:
         raise OptionError(f"--dim={o.dim} is more than the pages' {store.info['image']['size']} px")
+    asked = session.augmentation  # refused now, if it must be
     characters = len(store.boxes())
     print(f"data: {len(train_rows)} training pages ({steps * o.batch_size} crops an epoch), "
           f"{len(val_rows)} validation pages, {characters} characters of "
@@ -56,7 +56,7 @@ def run(session):
     # Batches.
     batches = augmented_batches(session, o.augment_on)
     if o.augment_on == "device":
-        model.set_augmentation(change_on_device(augmentation(o), session.input_format))
+        model.set_augmentation(change_on_device(asked, session.input_format))
     validate = None
     if len(val_rows):
         figures = validation(session, [1.0], precisions=False)
@@ -77,7 +77,7 @@ def augmented_batches(session, augment_on):
                                 min_overlap=o.gaussian_overlap, n_heatmaps=n_heatmaps(session))
     with option_errors():
         return page_training_batches(
-            source, position[train_rows], boxes, augmentation(o), session.input_format, targets,
+            source, position[train_rows], boxes, session.augmentation, session.input_format, targets,
             batch_size=o.batch_size, seed=o.seed, n_epochs=o.n_epochs,
             crops_per_page=o.crops_per_page, max_boxes=o.max_characters, augment_on=augment_on)
 

@@ -4,7 +4,7 @@ import difflib
 
 from arguments import number, on_off, or_none, output_name, path, values
 
-JOBS = ("preview", "train", "val", "test", "detect", "submit", "score")  # as they run
+JOBS = ("preview", "train", "val", "test", "detect", "submit", "score")
 MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accuracy")
 
 
@@ -14,7 +14,8 @@ def add_what(parser, tasks):
                       help="classify: whole images or crops; detect: the characters of pages")
     what.add_argument("--job", type=_jobs, default="train,val", metavar="JOB,...",
                       help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
-                           "picture of augmented training examples; train: train a run; val: its scores on the validation rows; test: classify a store; "
+                           "picture of augmented training examples; train: train a run; val: its "
+                           "scores on the validation rows; test: classify a store; "
                            "detect: find (and read) the characters of a store of pages; submit: "
                            "submission.csv, and a page drawn; score: F1 of submission.csv "
                            "(default: train,val)")
@@ -50,7 +51,7 @@ def add_data(parser):
                       default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
                            "half of the free memory holds; file: decoded in a file on a fast disk")
-    data.add_argument("--cache_dir", type=path,
+    data.add_argument("--cache_dir",
                       help="folder of --cache=file (default: STORE/cache)")
     data.add_argument("--truth_csv", type=path,
                       help="score: the annotated pages (image_id,labels); submit: colours the drawn "

@@ -77,8 +77,10 @@ def _check(parser, options):
         parser.error("--job=score needs --truth_csv, the annotated pages")
     other = [job for job in options.job if job not in ("preview", "train", "val")]
     if {"preview", "train"} & set(options.job) and other:
-        parser.error(f"--job={options.job[0]} reads a training store and --job={other[0]} a test "
-                     "store: call run.py twice")
+        parser.error(f"--job={options.job[0]} is about a training store and --job={other[0]} about a "
+                     "test store: call run.py twice")
+    if options.preview_png.suffix != ".png":
+        parser.error(f"--preview_png={options.preview_png}: a name that ends in .png")
     if "preview" in options.job and "val" in options.job and "train" not in options.job:
         parser.error("--job=preview goes alone or with train")
     if options.unread_csv and "score" not in options.job:
@@ -96,7 +98,7 @@ def _check(parser, options):
         parser.error(f"--monitor={options.monitor} needs --split or --val_fold")
     if options.monitor not in allowed:
         parser.error(f"--monitor={options.monitor}: here it is one of {', '.join(allowed)}")
-    augmentation_options.check_mixing(parser, options)
+    augmentation_options.check(parser, options)
     if options.task == "detect":
         _check_detector(parser, options)
     if options.schedule == "multistep" and not options.milestones_epochs:

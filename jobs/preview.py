@@ -1,4 +1,5 @@
 """--job=preview: a picture of the first training batch, augmented, with its targets."""
+from jobs.errors import option_errors
 from jobs.train import augmented_batches, draw
 from reports.example_grid import caption, denormalise, draw_grid
 
@@ -16,8 +17,9 @@ def draw_examples(session, images, captions, boxes=None):
     """images: as the network takes them. captions, boxes: of draw_grid, of the first MOST images."""
     o, path = session.options, session.options.preview_png
     shown = denormalise(images[:MOST].numpy(), session.input["mean"], session.input["std"])
-    path.parent.mkdir(parents=True, exist_ok=True)
     layout = {"columns": 8} if boxes is None else {"columns": 4, "cell": 384}
-    draw_grid(path, shown, captions, boxes=boxes, **layout,
-              title=f"first batch of {session.store.folder}, seed {o.seed}")
+    with option_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_grid(path, shown, captions, boxes=boxes, **layout,
+                  title=f"first batch of {session.store.folder}, seed {o.seed}")
     print(f"preview: {len(shown)} of the {len(images)} examples of the first batch -> {path}")

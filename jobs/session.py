@@ -1,9 +1,11 @@
 """What the jobs of one call share, each made when a job first asks for it."""
 import functools
+import math
 
 import numpy as np
 from tensorflow import keras
 
+from jobs.augmentation import COLOUR_ONLY, augmentation
 from jobs.errors import OptionError, option_errors
 from jobs.run_directory import RunError, open_run, plan_run
 from models.centernet import build_centernet
@@ -11,6 +13,7 @@ from models.classifier import build_classifier
 from pipeline.augmentation import InputFormat
 from pipeline.batches import evaluation_batches
 from pipeline.cache import image_source
+from pipeline.mixing import Mixing
 from pipeline.selection import split_rows
 from records.store import open_store
 from training.centernet_step import TrainedCenterNet
@@ -65,6 +68,23 @@ class Session:
     @functools.cached_property
     def labels(self):
         return self.store.manifest["label_id"].to_numpy(np.int64)
+
+    @functools.cached_property
+    def augmentation(self):
+        """The Augmentation that the options ask for."""
+        o, size, channels = self.options, self.input["size"], self.input["channels"]
+        with option_errors():
+            asked = augmentation(o)
+            if o.blur and 2 * math.ceil(3 * o.blur) >= size:
+                raise ValueError(f"--blur={o.blur:g} is too much for images of {size} px: at most "
+                                 f"{(size - 1) // 2 / 3:.2g}")
+            if asked.mixing != Mixing() and o.batch_size // self.strategy.num_replicas_in_sync < 2:
+                raise ValueError("images are mixed with others of their device, which has one: give "
+                                 "a larger --batch_size")
+        idle = [f"--{name}" for name in COLOUR_ONLY if channels == 1 and getattr(o, name)]
+        if idle:
+            print(f"note: of no effect in images of one channel: {', '.join(idle)}")
+        return asked
 
     @functools.cached_property
     def source(self):

@@ -3,7 +3,6 @@ import textwrap
 import time
 
 from jobs.errors import option_errors
-from jobs.augmentation import augmentation
 from jobs.val import validation
 from pipeline.batches import augment_on_device, steps_per_epoch, training_batches
 from pipeline.selection import repeat_rare
@@ -22,6 +21,7 @@ def run(session):
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
     drawn, steps = draw(session)
+    asked = session.augmentation  # refused now, if it must be
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
           f"{len(val_rows)} validation records, {len(store.class_names)} classes")
 
@@ -42,7 +42,7 @@ def run(session):
     # Batches.
     batches = augmented_batches(session, drawn, o.augment_on)
     if o.augment_on == "device":
-        model.set_augmentation(augment_on_device(augmentation(o), session.input_format,
+        model.set_augmentation(augment_on_device(asked, session.input_format,
                                                  len(store.class_names)))
     validate = None
     if len(val_rows):
@@ -65,7 +65,7 @@ def augmented_batches(session, drawn, augment_on):
     source, position = session.source
     return training_batches(
         source, position[drawn], session.labels[drawn], len(session.store.class_names),
-        augmentation(o), session.input_format, batch_size=o.batch_size, seed=o.seed,
+        session.augmentation, session.input_format, batch_size=o.batch_size, seed=o.seed,
         n_epochs=o.n_epochs, cap=o.undersample_to, augment_on=augment_on,
         replicas=session.strategy.num_replicas_in_sync)
 

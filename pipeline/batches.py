@@ -44,6 +44,9 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     the worker's part of each batch. Batch number k is a pure function of (seed, k): starting at
     `start_step` gives what an uninterrupted run would have got from there on.
     """
+    if replicas % n_workers or batch_size % replicas:
+        raise ValueError(f"a batch of {batch_size} for {replicas} devices of {n_workers} workers: each "
+                         "must be a multiple of the next")
     labels = np.asarray(labels)
     lookup = tf.constant(np.asarray(positions), tf.int64)
     classes = tf.constant(labels, tf.int32)

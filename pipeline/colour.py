@@ -109,8 +109,9 @@ def colour_maps(plan, mean):
     matrix = _towards_gray(1 - plan["gray"]) if "gray" in plan else eye
     offset = tf.zeros([n, channels])
     luma = tf.constant([LUMA] if channels == 3 else [[1.0]], tf.float32)
-    steps = {"brightness": lambda f: f[:, None, None] * eye, "contrast": lambda f: f[:, None, None] * eye,
-             "saturation": _towards_gray, "hue": _chroma_turn}
+    scaled = lambda factor: factor[:, None, None] * eye
+    steps = {"brightness": scaled, "contrast": scaled, "saturation": _towards_gray,
+             "hue": _chroma_turn}
     jitters = [name for name in steps if name in plan]
     if jitters:
         step = tf.stack([steps[name](plan[name]) for name in jitters], axis=1)  # [n, k, c, c]
@@ -126,7 +127,7 @@ def colour_maps(plan, mean):
 
 
 def channel_means(images):
-    """float32 [n, c] in the images' scale. images: uint8 (summed exactly) or float [n, h, w, c]."""
+    """float32 [n, c] in the images' scale. images: uint8 or float [n, h, w, c]."""
     n, height, width, channels = images.shape
     rows = tf.reshape(images, [n, height, width * channels])
     rows = tf.cast(rows, tf.int32 if images.dtype == tf.uint8 else tf.float32)
@@ -135,8 +136,8 @@ def channel_means(images):
     if block:
         rest += tf.reduce_sum(tf.add_n([rows[:, k * block:(k + 1) * block]
                                         for k in range(ROW_BLOCKS)]), axis=1)
-    sums = tf.reduce_sum(tf.reshape(rest, [n, width, channels]), axis=1)
-    return tf.cast(sums, tf.float32) / (height * width)
+    columns = tf.cast(tf.reshape(rest, [n, width, channels]), tf.float32) / height
+    return tf.reduce_mean(columns, axis=1)
 
 
 def change_colour(images, plan):

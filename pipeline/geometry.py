@@ -11,9 +11,7 @@ import tensorflow as tf
 
 from pipeline.randomness import first_that_fits, uniform
 
-TRIES = 10  # of a random crop before the whole image is taken, as in torchvision
-
-
+TRIES = 10  # of a random crop, as in torchvision; then the whole image is taken, whatever the ratio
 # Points a, b of the output show matrix @ (a, b) of the input, about the centre.
 QUARTERS = (((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0)))
 NINE_CROP = 0.7  # what is left of the sides when an image is turned by half a quarter
@@ -39,6 +37,14 @@ class Geometry:
     quarter_turns: float = 0.0
     nine: float = 0.0
     cubic: bool = False
+
+    def __post_init__(self):
+        if (self.rrc_scale, self.rrc_ratio) != ((1.0, 1.0), (1.0, 1.0)):
+            squarest = min(max(1.0, self.rrc_ratio[0]), self.rrc_ratio[1])
+            if self.rrc_scale[0] * max(squarest, 1 / squarest) >= 1:
+                raise ValueError(f"a random crop of {self.rrc_scale} of the area with a ratio of "
+                                 f"{self.rrc_ratio} fits in no image: give --rrc_scale a lower least "
+                                 "area")
 
 
 def nine_views():

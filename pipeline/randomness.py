@@ -48,7 +48,7 @@ def hashed_uniform(image_keys, shape, stream=0):
     """
     position = tf.reshape(tf.bitcast(tf.range(math.prod(shape)), tf.uint32), [1, *shape])
     wide = tf.reshape(tf.bitcast(image_keys, tf.uint32), [-1] + [1] * len(shape))
-    # Hashed apart first: images and streams must not show the same numbers shifted.
+    # Hashed apart first, so that the sequences of images and streams begin at unrelated places.
     start = _hash(wide ^ tf.constant(np.uint32(stream * 0x9E3779B9 & 0xFFFFFFFF)))
     bits = _hash(position * np.uint32(0x9E3779B9) + start)
     return tf.cast(tf.bitwise.right_shift(bits, np.uint32(8)), tf.float32) * 2.0**-24

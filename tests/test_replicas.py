@@ -12,16 +12,24 @@ from pipeline.batches import training_batches
 from pipeline.cache import image_source
 from pipeline.colour import Colour
 from pipeline.erasing import Erasing
+from pipeline.filters import Filters
 from pipeline.geometry import Geometry
 from pipeline.mixing import Mixing
 from pipeline.order import training_positions
+from pipeline.rand_augment import Policy
 from records.store import open_store
 
 LABELS = np.array([0] * 50 + [1] * 7 + [2] * 30)
-FORMAT = InputFormat(size=16, channels=1, mean=(0.5,), std=(0.25,), dtype="float32")
-AUGMENT = Augmentation(Geometry(10, 5, 0.1, 0.1, (0.8, 0.9), (0.8, 1.25), hflip=0.5),
-                       colour=Colour(brightness=0.2, contrast=0.2),
-                       mixing=Mixing(mixup=0.2, icap=1.0), erasing=Erasing(0.5))
+FORMAT = InputFormat(size=16, channels=3, mean=(0.5,), std=(0.25,), dtype="float32")
+AUGMENT = Augmentation(  # all there is
+    Geometry(10, 5, 0.1, 0.1, (0.8, 0.9), (0.8, 1.25), affine_p=0.9, hflip=0.5, vflip=0.5,
+             quarter_turns=0.3, nine=0.3),
+    Policy("randaugment"),
+    Filters(blur=1.0, noise=0.05, p=0.8, clahe=0.5),
+    Colour(0.8, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1, gray=0.2, pca=0.1,
+           rgb_shift=0.1, gamma=0.3),
+    Mixing(mixup=0.2, cutmix=1.0, ricap=1.0, icap=1.0),
+    Erasing(0.5, holes=1, hole_size=0.2))
 RECORDS, BATCH, STEPS = 60, 16, 6  # of two epochs, of 48 records each
 
 
@@ -60,7 +68,7 @@ def run_alone(folder, out, threads, names):
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4)
-    source = image_source(open_store(folder), np.arange(RECORDS), 1, "encoded")
+    source = image_source(open_store(folder), np.arange(RECORDS), 3, "encoded")
     results = {}
     for name in names:
         steps = distributed(source, *CASES[name])
@@ -71,8 +79,14 @@ def run_alone(folder, out, threads, names):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    from tests.test_cache import pack  # not in the processes of their own
-    return pack(tmp_path_factory.mktemp("replicas"))
+    import create_tfrecords  # not in the processes of their own
+    from tests.helpers import make_classes
+    folder = tmp_path_factory.mktemp("replicas")
+    make_classes(folder / "set", per_class=20)
+    create_tfrecords.main(["--format=folder", f"--data_dir={folder / 'set'}", "--size=24",
+                           f"--out_dir={folder / 'store'}", "--encoding=png", "--workers=1",
+                           "--shard_mb=0.02"])
+    return open_store(folder / "store")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +104,7 @@ def alone(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(store):
-    return image_source(store, np.arange(RECORDS), 1, "decoded")
+    return image_source(store, np.arange(RECORDS), 3, "decoded")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +151,7 @@ def test_workers_images_and_plans_are_parts_of_the_batch(source):
 def test_workers_augmented_batches_are_parts_of_the_batch(source, whole):
     parts = [listed(batches(source, replicas=4, worker=worker, n_workers=2)) for worker in range(2)]
     for (images, targets), *of_workers in zip(whole[4], *parts, strict=True):
-        assert images.shape == (BATCH, 16, 16, 1)
+        assert images.shape == (BATCH, 16, 16, 3)
         assert (np.concatenate([images for images, _ in of_workers]) == images).all()
         assert (np.concatenate([targets for _, targets in of_workers]) == targets).all()
 
@@ -148,7 +162,7 @@ def test_replicas_get_the_parts_of_the_batch_with_any_number_of_threads(alone, w
     images, targets = alone[threads][f"{name}: images"], alone[threads][f"{name}: targets"]
     assert images.shape[:3] == (STEPS, replicas, BATCH // replicas)
     expected_images, expected_targets = zip(*whole[replicas])
-    assert (images.reshape(STEPS, BATCH, 16, 16, 1) == expected_images).all()
+    assert (images.reshape(STEPS, BATCH, 16, 16, 3) == expected_images).all()
     assert (targets.reshape(STEPS, BATCH, RECORDS) == expected_targets).all()
 
 
@@ -163,7 +177,7 @@ def test_replicas_see_no_record_twice_in_an_epoch_and_lose_none(alone, source):
 
 
 def test_the_pools_of_tf_data_do_not_change_the_batches(store):
-    source = image_source(store, np.arange(RECORDS), 1, "none")
+    source = image_source(store, np.arange(RECORDS), 3, "none")
     results = []
     for threads in (1, 4):
         options = tf.data.Options()
