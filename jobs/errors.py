@@ -1,5 +1,6 @@
 """Errors of the user's making end in one line and a non-zero exit; all others show where they are."""
 import contextlib
+import re
 import sys
 
 import tensorflow as tf
@@ -16,6 +17,9 @@ from training.trainer import TrainingStopped
 
 EXPECTED = (AnnotationError, CacheError, PredictionError, RunError, SelectionError, StoreError,
             SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
+# How TensorFlow's decoders begin to say so.
+DAMAGED = ("Unknown image file format", "jpeg::Uncompress failed", "Invalid PNG data",
+           "Could not parse example")
 
 
 class OptionError(ValueError):
@@ -33,6 +37,13 @@ def user_errors(program):
     except tf.errors.ResourceExhaustedError as error:
         sys.exit(f"{program}: the device ran out of memory: choose a smaller --batch_size or --dim "
                  f"({error.message[:200]})")
+    except tf.errors.InvalidArgumentError as error:  # what tf.data makes of any error in it
+        named = re.search(r"\bStoreError: (.*)", error.message)
+        damaged = re.search(f"(?:{'|'.join(DAMAGED)}).*", error.message)
+        if not (named or damaged):
+            raise
+        sys.exit(f"{program}: " + (named[1] if named else f"a record of the store is damaged "
+                                   f"({damaged[0][:200]}): copy the store again or repack it"))
 
 
 @contextlib.contextmanager

@@ -79,8 +79,8 @@ def choose_cache(kind, decoded_bytes, encoded_bytes, free):
 def image_source(store, rows, channels, cache="auto", cache_dir=None):
     """An ImageSource over `rows` (int [n], rows of the manifest, each once) of the store.
 
-    channels: 1 or 3, as the network takes them. cache: one of CACHES. cache_dir: folder of the file
-    cache, by default STORE/cache. Prints which cache was chosen and why.
+    channels: 1 or 3, as the network takes them. cache: one of CACHES. cache_dir: str, folder of the
+    file cache, by default STORE/cache. Prints which cache was chosen and why.
     """
     size = store.info["image"]["size"]
     shape = (size, size, channels)

@@ -106,15 +106,18 @@ def record_reader(store, rows):
     codes = {shard["file"]: i for i, shard in enumerate(store.info["shards"])}
     where = (manifest["shard"].map(codes).to_numpy(np.int64), manifest["offset"].to_numpy(np.int64),
              manifest["length"].to_numpy(np.int64))
-    return (_read_remote if "://" in store.folder else _read_local)(store, *where)
+    if "://" in store.folder:
+        return _read_remote(store, *where)
+    return _read_local(store, manifest["id"].to_numpy(), *where)
 
 
-def _read_local(store, shard, offset, length):
+def _read_local(store, ids, shard, offset, length):
     paths = store.shard_paths()
     readers = concurrent.futures.ThreadPoolExecutor(READERS)
 
     def read_part(positions):
-        return [_read_record(paths[shard[p]], int(length[p]), int(offset[p])) for p in positions]
+        return [_read_record(paths[shard[p]], ids[p], int(length[p]), int(offset[p]))
+                for p in positions]
 
     def read(positions):
         examples = np.empty(len(positions), object)
@@ -130,15 +133,21 @@ def _read_local(store, shard, offset, length):
     return lambda positions: positions.map(load, 2, deterministic=True)
 
 
-def _read_record(path, length, offset):
-    descriptor = os.open(path, os.O_RDONLY)  # not kept: there may be more shards than may be open
+def _read_record(path, name, length, offset):
+    """Bytes of record `name`, its checksum not looked at. The StoreError it raises comes out of
+    tf.data as InvalidArgumentError, in whose message stands "StoreError: " and its text."""
     try:
-        data = os.pread(descriptor, length, offset)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)  # not kept: there may be more than may be open
+        try:
+            data = os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}), wanted for record {name}"
+                         ) from error
     if len(data) != length:
-        raise StoreError(f"{path} ends inside the record at byte {offset}: copy it again or repack "
-                         "the store")
+        raise StoreError(f"{path} ends inside record {name}, at byte {offset}: copy it again or "
+                         "repack the store")
     return data
 
 

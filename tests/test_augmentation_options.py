@@ -33,7 +33,7 @@ CLASSIFY = ["--shear=46", "--shift=0.47", "--rrc_scale=0.48,0.49", "--rrc_ratio=
 
 
 def parsed(*arguments):
-    return augmentation(options.parse(["--data_tfrec_dir=store", *arguments]))
+    return augmentation(options.parse(["--data_tfrec_dir=store", "--job=train", *arguments]))
 
 
 def names(add):

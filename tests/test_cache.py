@@ -169,8 +169,15 @@ def test_cloud_storage_is_read_as_local_files_are(store):
 def test_a_record_that_its_shard_no_longer_holds_is_named(store, tmp_path):
     copy = open_store(shutil.copytree(store.folder, tmp_path / "copy"))
     os.truncate(copy.shard_paths()[0], int(copy.manifest.offset[0]) + 9)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="ends inside the record at byte"):
-        images_of(copy, "none", np.arange(6))
+    name, path = copy.manifest.id[0], copy.shard_paths()[0]
+    rows = np.arange(6)
+    with pytest.raises(tf.errors.InvalidArgumentError,
+                       match=f"StoreError: {path} ends inside record {name}, at byte [0-9]+: copy it"):
+        images_of(copy, "none", rows)
+    os.remove(path)
+    with pytest.raises(tf.errors.InvalidArgumentError,
+                       match=rf"StoreError: {path} cannot be read \(No such file.*, wanted for record "):
+        images_of(copy, "none", rows)
 
 
 @pytest.mark.parametrize("batch, record_bytes, size", [

@@ -1,7 +1,10 @@
 """The file cache: found again when it is right, never used when it is not, whatever was killed."""
 import collections
 import dataclasses
+import errno
 import json
+import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -68,7 +71,7 @@ def test_a_store_s_images_come_from_it(tmp_path):
         images, source = images_of(store, "file", rows)
         assert (images == expected).all() and source.held == 0
     assert names(tmp_path / "store" / "cache") == {".u8": 1, ".json": 1}
-    image_source(store, rows, 1, "file", tmp_path / "elsewhere")
+    image_source(store, rows, 1, "file", str(tmp_path / "elsewhere"))
     assert names(tmp_path / "elsewhere") == {".u8": 1, ".json": 1}
 
 
@@ -112,7 +115,14 @@ def lengthen(path):
     path.write_bytes(path.read_bytes() + b"0")
 
 
+def with_header(**fields):
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
 @pytest.mark.parametrize("suffix, damage", [
+    (".json", with_header(blocks=None)), (".json", with_header(blocks=[])),
+    (".json", with_header(blocks="0")), (".json", with_header(what=None)),
+    (".json", with_header(what={})), (".json", with_header(store=None)),
     (".u8", flip), (".u8", cut), (".u8", lengthen), (".u8", lambda path: path.unlink()),
     (".json", cut), (".json", lambda path: path.unlink()), (".json", lambda path: path.write_text("")),
     (".json", lambda path: path.write_text("[1]")), (".json", lambda path: path.write_text("{}")),
@@ -208,6 +218,79 @@ def test_a_full_disk_is_found_before_anything_is_written(tmp_path, monkeypatch):
     assert names(tmp_path) == {}
 
 
+def test_only_files_of_its_own_making_are_removed(tmp_path):
+    key = "0123456789abcdef"
+    own = [f"decoded-{key}.u8", f"decoded-{key[::-1]}.json", f".decoded-{key}.u8.123.tmp",
+           f".decoded-{key}.json.4.tmp"]
+    others = ["decoded-images.zip", "decoded-2024", "decoded-2024.u8", "decoded-2024.json",
+              f"decoded-{key}.u8.bak", f"decoded-{key.upper()}.u8", f"decoded-{key}0.u8",
+              f"old-decoded-{key}.u8", ".decoded-mine.tmp", f".decoded-{key}.u8.tmp",
+              f".decoded-{key}.u8.mine.tmp"]
+    for name in own + others:
+        (tmp_path / name).write_text("")
+    assert opened(tmp_path)[1]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left.issuperset(others) and left.isdisjoint(own)
+
+
+def refusing(code):
+    """A stand-in for a function of the disk."""
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+    return refuse
+
+
+@pytest.mark.parametrize("where, code", [
+    ("os.posix_fallocate", errno.ENOSPC), ("os.posix_fallocate", errno.EFBIG),
+    ("numpy.memmap.flush", errno.ENOSPC), ("pipeline.file_cache.write_json", errno.ENOSPC),
+    ("shutil.disk_usage", errno.EIO), ("os.replace", errno.EACCES)])
+def test_a_disk_that_fails_is_named(tmp_path, monkeypatch, where, code):
+    with monkeypatch.context() as failing:
+        failing.setattr(where, refusing(code))
+        with pytest.raises(CacheError, match=f"cannot be written .{os.strerror(code)}.: give another"):
+            opened(tmp_path)
+    assert ".tmp" not in names(tmp_path) and ".json" not in names(tmp_path)
+    assert opened(tmp_path)[1]
+
+
+@pytest.mark.parametrize("suffix", [".u8", ".json"])
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path, suffix):
+    opened(tmp_path)
+    path = next(tmp_path.glob(f"*{suffix}"))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(CacheError, match="cannot be written"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_reserves_nothing_will_do(tmp_path, monkeypatch, code):
+    monkeypatch.setattr("os.posix_fallocate", refusing(code))
+    assert opened(tmp_path)[1]
+    assert not opened(tmp_path)[1]
+
+
+def test_a_folder_that_can_only_be_read_serves_what_is_whole_in_it(tmp_path, monkeypatch):
+    opened(tmp_path)
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())
+    monkeypatch.setattr(file_cache, "open", refusing(errno.EROFS), raising=False)
+    monkeypatch.setattr("os.unlink", refusing(errno.EROFS))
+    assert not opened(tmp_path)[1]
+    with pytest.raises(CacheError, match="cannot be written .Read-only file system.: give another"):
+        opened(tmp_path, fake_store(shard="bb"))
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir()) == before
+    flip(next(tmp_path.glob("*.u8")))
+    with pytest.raises(CacheError, match="Read-only"):
+        opened(tmp_path)
+
+
+def test_what_may_not_be_removed_does_not_matter(tmp_path, monkeypatch):
+    opened(tmp_path)
+    (tmp_path / "decoded-0123456789abcdef.u8").write_text("of another user")
+    monkeypatch.setattr("pathlib.Path.unlink", refusing(errno.EPERM))
+    assert not opened(tmp_path)[1]
+
+
 def test_records_that_cannot_be_decoded_leave_nothing(tmp_path):
     def fill(array):
         raise StoreError("damaged")
@@ -218,9 +301,10 @@ def test_records_that_cannot_be_decoded_leave_nothing(tmp_path):
 
 def test_where_it_may_lie(tmp_path):
     assert str(cache_folder(fake_store())) == "/data/store/cache"
-    assert cache_folder(fake_store("gs://bucket/store"), tmp_path) == tmp_path
-    for arguments in [(fake_store("gs://bucket/store"),), (fake_store(), "gs://bucket/cache")]:
-        with pytest.raises(CacheError, match="needs a folder of this machine, not gs://bucket"):
+    assert cache_folder(fake_store("gs://bucket/store"), str(tmp_path)) == tmp_path
+    assert cache_folder(fake_store(), "~/x") == pathlib.Path.home() / "x"
+    for arguments in [(fake_store("gs://bucket/x"),), (fake_store(), "gs://bucket/x")]:
+        with pytest.raises(CacheError, match="needs a folder of this machine, not gs://bucket/x"):
             cache_folder(*arguments)
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="cannot be written .*: give another --cache_dir"):

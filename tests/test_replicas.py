@@ -21,7 +21,10 @@ from records.store import open_store
 
 LABELS = np.array([0] * 50 + [1] * 7 + [2] * 30)
 FORMAT = InputFormat(size=16, channels=3, mean=(0.5,), std=(0.25,), dtype="float32")
-AUGMENT = Augmentation(  # all there is
+AUGMENT = Augmentation(Geometry(10, 5, 0.1, 0.1, (0.8, 0.9), (0.8, 1.25), hflip=0.5),
+                       colour=Colour(brightness=0.2, contrast=0.2),
+                       mixing=Mixing(mixup=0.2, icap=1.0), erasing=Erasing(0.5))
+EVERYTHING = Augmentation(  # takes XLA long, so only once in each process
     Geometry(10, 5, 0.1, 0.1, (0.8, 0.9), (0.8, 1.25), affine_p=0.9, hflip=0.5, vflip=0.5,
              quarter_turns=0.3, nine=0.3),
     Policy("randaugment"),
@@ -58,7 +61,7 @@ def distributed(source, replicas, by_function, augmentation):
     return [[(images.numpy(), targets.numpy()) for images, targets in step] for step in parts]
 
 
-CASES = {"2": (2, False, AUGMENT), "4": (4, False, AUGMENT), "4 by function": (4, True, AUGMENT),
+CASES = {"2": (2, False, EVERYTHING), "4": (4, False, AUGMENT), "4 by function": (4, True, AUGMENT),
          "plain": (4, False, Augmentation())}
 
 
@@ -93,7 +96,7 @@ def store(tmp_path_factory):
 def alone(store, tmp_path_factory):
     """{threads: what a process with so many threads and four devices got}"""
     results = {}
-    for threads, names in [(1, CASES), (4, ["4"])]:
+    for threads, names in [(1, CASES), (4, ["2"])]:
         out = tmp_path_factory.mktemp("alone") / "results.npz"
         done = subprocess.run([sys.executable, "-m", "tests.test_replicas", store.folder, str(out),
                                str(threads), *names], capture_output=True, text=True)
@@ -111,7 +114,8 @@ def source(store):
 def whole(source):
     """{replicas: the batches of one input pipeline on one device, mixed for so many}; made with the
     default number of threads."""
-    return {replicas: listed(batches(source, replicas=replicas)) for replicas in (2, 4)}
+    return {replicas: listed(batches(source, augmentation, replicas=replicas))
+            for replicas, augmentation in ((2, EVERYTHING), (4, AUGMENT))}
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
@@ -139,8 +143,8 @@ def test_a_worker_that_cannot_be_is_refused(worker, n_workers):
 
 
 def test_workers_images_and_plans_are_parts_of_the_batch(source):
-    whole = listed(batches(source, augment_on="device"))
-    parts = [listed(batches(source, augment_on="device", worker=worker, n_workers=2))
+    whole = listed(batches(source, augment_on="device", replicas=2))
+    parts = [listed(batches(source, augment_on="device", replicas=2, worker=worker, n_workers=2))
              for worker in range(2)]
     assert len(whole) == STEPS
     for batch, *of_workers in zip(whole, *parts, strict=True):
@@ -156,7 +160,7 @@ def test_workers_augmented_batches_are_parts_of_the_batch(source, whole):
         assert (np.concatenate([targets for _, targets in of_workers]) == targets).all()
 
 
-@pytest.mark.parametrize("threads, name", [(1, "2"), (1, "4"), (1, "4 by function"), (4, "4")])
+@pytest.mark.parametrize("threads, name", [(1, "2"), (1, "4"), (1, "4 by function"), (4, "2")])
 def test_replicas_get_the_parts_of_the_batch_with_any_number_of_threads(alone, whole, threads, name):
     replicas = CASES[name][0]
     images, targets = alone[threads][f"{name}: images"], alone[threads][f"{name}: targets"]
