@@ -18,7 +18,7 @@ from training.trainer import TrainingStopped
 EXPECTED = (AnnotationError, CacheError, PredictionError, RunError, SelectionError, StoreError,
             SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
 # How TensorFlow's decoders begin to say so.
-DAMAGED = ("Unknown image file format", "jpeg::Uncompress failed", "Invalid PNG data",
+DAMAGED = ("Unknown image file format", "jpeg::Uncompress failed", "Invalid PNG",
            "Could not parse example")
 
 
