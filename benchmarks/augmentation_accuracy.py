@@ -4,8 +4,8 @@
 
 The network and the split are those of recipes/omniglot/classify.args: 15 drawers train, 5 validate.
 Every row is trained for the same number of epochs with several seeds. A row has what the rows above it
-have, but that the last two, which both mix images, each follow erasing. Runs are kept in --work_dir, named
-by a digest of their options too, and those that are finished are not done again.
+have, but that the last two, which both mix images, each follow erasing. Runs are kept in --work_dir,
+named by a digest of their options too, and those that are finished are not done again.
 """
 import argparse
 import hashlib
