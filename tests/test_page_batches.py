@@ -36,7 +36,7 @@ PAGES, BOXES = make_pages()
 
 
 EVERYTHING = Augmentation(
-    geometry=Geometry(rotate=10, scale=0.2, affine_p=0.9), erasing=Erasing(p=0.5),
+    geometry=Geometry(rotate=10, scale=0.2, affine_p=0.9),
     filters=Filters(noise=0.1, blur=1.0, clahe=0.5, p=0.5), colour=Colour(0.5, 0.2, 0.2, gamma=0.2))
 
 
@@ -163,6 +163,7 @@ def test_impossible_requests_are_refused():
         batches(PAGES[:, :150])
     with pytest.raises(ValueError, match="row_splits end at 7 characters"):
         PageBoxes(np.zeros((5, 4)), np.zeros(5), np.array([0, 7]))
-    for name, part in {"geometry": Geometry(hflip=0.5), "mixing": Mixing(mixup=1.0)}.items():
+    for name, part in {"geometry": Geometry(hflip=0.5), "mixing": Mixing(mixup=1.0),
+                       "erasing": Erasing(p=0.5)}.items():
         with pytest.raises(ValueError, match="geometry of page crops is rotate, scale"):
             batches(augmentation=Augmentation(**{name: part}))
