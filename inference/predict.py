@@ -24,17 +24,34 @@ def classifier(model, outputs):
 class Predictor:
     """Applies `function(index, images)` to batches on all devices; compiled once, used often.
 
-    function: gives a dict of tensors [b, ...].
+    function: gives a dict of tensors [b, ...]. Under MultiWorkerMirroredStrategy each worker predicts
+    its part of every batch and gets the results of all.
     """
 
     def __init__(self, function, strategy):
         self.strategy = strategy
+        self.workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         self.step = tf.function(lambda index, images: strategy.run(
             lambda index, images: (index, function(index, images)), (index, images)))
 
     def _parts(self, value):
+        if self.workers:
+            return self.strategy.gather(value, axis=0).numpy()
         parts = self.strategy.experimental_local_results(value)
         return np.concatenate([part.numpy() for part in parts])
+
+    def _distributed(self, batches):
+        if not self.workers:
+            return self.strategy.experimental_distribute_dataset(batches)
+        replicas = self.strategy.num_replicas_in_sync
+        size = tf.nest.flatten(batches.element_spec)[0].shape[0] // replicas
+
+        def own_part(context):
+            here = replicas // context.num_input_pipelines
+            numbered = batches.rebatch(size).enumerate()
+            return numbered.filter(lambda i, _: i % replicas // here == context.input_pipeline_id
+                                   ).map(lambda _, batch: batch)
+        return self.strategy.distribute_datasets_from_function(own_part)
 
     def results(self, batches, n_records, description=None):
         """Yields (index int64 [r], dict of NumPy arrays [r, ...]) of the real records of each batch.
@@ -46,7 +63,7 @@ class Predictor:
         seen = np.zeros(n_records, np.int64)
         with tqdm(total=n_records, desc=description, unit=" records", disable=not description,
                   delay=2, leave=False) as progress:
-            for index, images in self.strategy.experimental_distribute_dataset(batches):
+            for index, images in self._distributed(batches):
                 index, values = self.step(index, images)
                 index = self._parts(index)
                 real = index >= 0

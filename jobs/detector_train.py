@@ -5,14 +5,13 @@ import numpy as np
 
 from jobs.detection import validation
 from jobs.errors import OptionError, option_errors
-from jobs.train import begin, finish, make_run_optimizer
+from jobs.fine_tuning import prepare_weights
+from jobs.train import begin, finished_before, train
 from models.centernet_targets import centernet_targets
 from pipeline.page_batches import (PageBoxes, change_on_device, page_steps_per_epoch,
                                    page_training_batches)
 from records.letterbox import Letterbox
-from training.centernet_step import CenterNetLoss, LeftOutReport, compile_centernet
-from training.devices import device_kind
-from training.trainer import use_xla
+from training.centernet_step import CenterNetLoss
 
 
 def run(session):
@@ -43,33 +42,39 @@ def run(session):
         ({"backbone": o.backbone, "pyramid_channels": o.pyramid_channels,
           "head_channels": o.head_channels} if o.architecture == "pyramid" else {}) |
         ({"stem_stride": o.stem_stride} if o.stem_stride else {}))
+    if finished_before(session):
+        return
     model = session.build(session.run, o.weights)
     with session.strategy.scope(), option_errors():
-        compile_centernet(
-            model, make_run_optimizer(o, steps),
-            CenterNetLoss(o.heatmap_loss, o.class_weight, o.size_weight, o.offset_weight),
-            steps_per_execution=o.steps_per_execution,
-            xla=use_xla(o.xla, device_kind(session.strategy), session.strategy.num_replicas_in_sync))
+        prepare_weights(session, model)
+        model.set_loss(CenterNetLoss(o.heatmap_loss, o.class_weight, o.size_weight, o.offset_weight))
     name = o.backbone if o.architecture == "pyramid" else o.architecture
     print(f"network: CenterNet, {name}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
-    batches = augmented_batches(session, o.augment_on)
     if o.augment_on == "device":
         model.set_augmentation(change_on_device(asked, session.input_format))
     validate = None
     if len(val_rows):
         figures = validation(session, [1.0], precisions=False)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
-    finish(session, model, batches, steps, validate, started, [LeftOutReport(o.max_characters)])
+
+    def batches_of(start, worker, n_workers):
+        return augmented_batches(session, o.augment_on, start, worker, n_workers)
+
+    def report_left_out(model, epoch, row):
+        if row["left_out"]:
+            print(f"warning: {row['left_out']:.0f} characters did not fit in --max_characters="
+                  f"{o.max_characters} in epoch {epoch}, and were not learned: raise it")
+    train(session, model, steps, batches_of, validate, started, [report_left_out])
 
 
 def n_heatmaps(session):
     return len(session.store.class_names) if session.options.classes == "heatmap" else 1
 
 
-def augmented_batches(session, augment_on):
-    """The training batches of crops."""
+def augmented_batches(session, augment_on, start=0, worker=0, n_workers=1):
+    """The training batches of crops from step `start` on; one worker's part of each."""
     o, store, (train_rows, val_rows) = session.options, session.store, session.rows
     source, position = session.source
     boxes = page_boxes(store, np.union1d(train_rows, val_rows))  # as session.source holds them
@@ -79,7 +84,8 @@ def augmented_batches(session, augment_on):
         return page_training_batches(
             source, position[train_rows], boxes, session.augmentation, session.input_format, targets,
             batch_size=o.batch_size, seed=o.seed, n_epochs=o.n_epochs,
-            crops_per_page=o.crops_per_page, max_boxes=o.max_characters, augment_on=augment_on)
+            crops_per_page=o.crops_per_page, max_boxes=o.max_characters, augment_on=augment_on,
+            start_step=start, worker=worker, n_workers=n_workers)
 
 
 def page_boxes(store, rows):

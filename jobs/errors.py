@@ -13,10 +13,12 @@ from pipeline.selection import SelectionError
 from records.annotations import AnnotationError
 from records.store import StoreError
 from training.devices import TPUNotReachable
-from training.trainer import TrainingStopped
+from training.loop import TrainingStopped
+from training.signals import Interrupted
+from training.snapshots import SnapshotError
 
 EXPECTED = (AnnotationError, CacheError, PredictionError, RunError, SelectionError, StoreError,
-            SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
+            SnapshotError, SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
 # How TensorFlow's decoders begin to say so.
 DAMAGED = ("Unknown image file format", "jpeg::Uncompress failed", "Invalid PNG",
            "Could not parse example")
@@ -32,8 +34,11 @@ def user_errors(program):
         yield
     except EXPECTED + (OptionError,) as error:
         sys.exit(f"{program}: {error}")
+    except Interrupted as interruption:
+        print(f"{program}: {interruption}", file=sys.stderr)
+        sys.exit(128 + interruption.signal_number)
     except KeyboardInterrupt:
-        sys.exit(f"{program}: interrupted; what was finished is kept (checkpoints of whole epochs)")
+        sys.exit(f"{program}: interrupted; what was finished is kept")
     except tf.errors.ResourceExhaustedError as error:
         sys.exit(f"{program}: the device ran out of memory: choose a smaller --batch_size or --dim "
                  f"({error.message[:200]})")

@@ -5,7 +5,6 @@ import difflib
 from arguments import number, on_off, or_none, output_name, path, values
 
 JOBS = ("preview", "train", "val", "test", "detect", "submit", "score")
-MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accuracy")
 
 
 def add_what(parser, tasks):
@@ -24,6 +23,14 @@ def add_what(parser, tasks):
                            "the newest in runs/)")
     what.add_argument("--overwrite", action="store_true",
                       help="train: replace what is in --run_dir")
+    what.add_argument("--resume", choices=["auto", "on", "off"], default="auto",
+                      help="train: go on with a run that was cut off. auto: with the run in --run_dir "
+                           "if there is one (refused if its options differ), or without --run_dir "
+                           "with the newest unfinished run of the same options in runs/; on: it must "
+                           "be there; off: always a new one")
+    what.add_argument("--dry_run", action="store_true",
+                      help="train: only build the network, take a step and validate a batch; say "
+                           "parameters, FLOPs, memory, speed, and how long the whole run would take")
     what.add_argument("--preview_png", type=path, default="preview.png",
                       help="preview: the picture")
     what.add_argument("--seed", type=number(int, 0, 2**31 - 1), default=1,
@@ -100,58 +107,6 @@ def add_network(parser):
                           "(default: of the store)")
     net.add_argument("--std", type=values(float), default=[], metavar="X,...",
                      help="the image is then divided by it (default: of the store)")
-
-
-def add_head(parser):
-    head = parser.add_argument_group("head, loss and evaluation of --task=classify")
-    head.add_argument("--head", choices=["l2_softmax", "softmax"], default="l2_softmax",
-                      help="l2_softmax: cosine of feature and class weights over a temperature")
-    head.add_argument("--temperature", type=number(float, above=0), default=0.05,
-                      help="of l2_softmax")
-    head.add_argument("--pooling", choices=["average", "gem"], default="average",
-                      help="of the last feature map")
-    head.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0,
-                      help="share of the target spread over all classes")
-    head.add_argument("--eval_crop", type=number(float, 0.1, 1), default=1.0,
-                      help="validation and test: side of the centred crop, as a share")
-    return head
-
-
-def add_training(parser):
-    train = parser.add_argument_group("training")
-    train.add_argument("--n_epochs", type=number(int, 1), default=20, help="epochs")
-    train.add_argument("--batch_size", type=number(int, 1), default=64,
-                       help="records per step, over all devices")
-    train.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default="sgd",
-                       help="weight decay is coupled for sgd and adam, decoupled for adamw")
-    train.add_argument("--lr", type=number(float, above=0), default=0.1,
-                       help="highest learning rate, for the whole batch, whatever its size")
-    train.add_argument("--lr_per_256", type=on_off, default=False,
-                       help="on/off: --lr is for a batch of 256 and scales with --batch_size")
-    train.add_argument("--momentum", type=number(float, 0, 1), default=0.9, help="of sgd")
-    train.add_argument("--nesterov", type=on_off, default=False, help="on/off, of sgd")
-    train.add_argument("--weight_decay", type=number(float, 0), default=1e-4, help="0 for none")
-    train.add_argument("--decay_norms_and_biases", type=on_off, default=False,
-                       help="on/off: weight decay on them too, as PyTorch does by default")
-    train.add_argument("--schedule", choices=["constant", "multistep", "cosine", "linear"],
-                       default="cosine", help="of the learning rate, after the warm-up")
-    train.add_argument("--warmup_epochs", type=number(float, 0),
-                       help="of linear warm-up, per step; epochs (default: 1, or a tenth of "
-                            "--n_epochs if that is less)")
-    train.add_argument("--milestones_epochs", type=values(float), default=[], metavar="E,...",
-                       help="multistep: epochs at which the learning rate is multiplied")
-    train.add_argument("--lr_factor", type=number(float, above=0), default=0.1,
-                       help="multistep: by which it is multiplied")
-    train.add_argument("--min_lr", type=number(float, 0), default=0.0,
-                       help="cosine, linear: learning rate at the end")
-    train.add_argument("--decay_epochs", type=number(float, above=0),
-                       help="cosine, linear: length (default: from the warm-up to the end)")
-    train.add_argument("--monitor", choices=MONITORS,
-                       help="figure that chooses the best checkpoint (default: val_accuracy, "
-                            "detect val_f1 or, without classes, val_centre_f1; without "
-                            "validation loss)")
-    train.add_argument("--validate_every_epochs", type=number(int, 1), default=1,
-                       help="epochs; the last is always validated")
 
 
 def add_device(parser):

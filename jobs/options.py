@@ -2,7 +2,7 @@
 import math
 
 from arguments import Parser
-from jobs import augmentation_options, detector_options, option_groups
+from jobs import augmentation_options, detector_options, option_groups, training_options
 
 TASK_JOBS = {"classify": ("preview", "train", "val", "test", "submit", "score"),
              "detect": ("preview", "train", "val", "detect", "submit", "score")}
@@ -49,9 +49,13 @@ def _parser():
     option_groups.add_data(parser)
     groups = [("classify", option_groups.add_data_classify(parser))]
     option_groups.add_network(parser)
-    groups += [("classify", option_groups.add_head(parser)),
+    groups += [("classify", training_options.add_head(parser)),
+               ("classify", training_options.add_examples(parser)),
+               ("classify", training_options.add_teacher(parser)),
                ("detect", detector_options.add_detector(parser))]
-    option_groups.add_training(parser)
+    training_options.add_training(parser)
+    training_options.add_schedule(parser)
+    training_options.add_fine_tuning(parser)
     augmentation_options.add_augmentation(parser)
     groups += [("classify", augmentation_options.add_augmentation_classify(parser)),
                ("detect", detector_options.add_crops(parser)),
@@ -101,26 +105,11 @@ def _check(parser, options):
     augmentation_options.check(parser, options)
     if options.task == "detect":
         _check_detector(parser, options)
-    if options.schedule == "multistep" and not options.milestones_epochs:
-        parser.error("--schedule=multistep needs --milestones_epochs, such as 20,40,60")
-    if options.warmup_epochs is None:
-        options.warmup_epochs = min(1, options.n_epochs / 10)
-    decays = options.schedule in ("cosine", "linear")
-    if decays and options.decay_epochs is None and options.warmup_epochs == options.n_epochs:
-        parser.error(f"--warmup_epochs={options.warmup_epochs:g} leaves nothing of "
-                     f"--n_epochs={options.n_epochs} to --schedule={options.schedule}")
-    if decays and options.min_lr > options.lr:
-        parser.error(f"--min_lr={options.min_lr:g} is more than --lr={options.lr:g}")
-    if (options.decay_epochs or 0) > options.n_epochs:
-        parser.error(f"--decay_epochs={options.decay_epochs:g} is more than --n_epochs="
-                     f"{options.n_epochs}")
-    if options.milestones_epochs != sorted(set(options.milestones_epochs)):
-        parser.error("--milestones_epochs must rise, such as 20,40,60")
+    training_options.check(parser, options)
+    if options.task == "classify":
+        training_options.check_classifier(parser, options)
     if not all(0 < value < math.inf for value in options.std):
         parser.error("--std must be above 0")
-    if options.warmup_epochs > options.n_epochs:
-        parser.error(f"--warmup_epochs={options.warmup_epochs:g} is more than "
-                     f"--n_epochs={options.n_epochs}")
     if options.rrc_scale[1] > 1:
         parser.error(f"--rrc_scale={options.rrc_scale[0]},{options.rrc_scale[1]}: at most 1")
     if options.mixed_precision not in ("auto", "mixed_float16", "mixed_bfloat16", None):

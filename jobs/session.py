@@ -17,9 +17,10 @@ from pipeline.mixing import Mixing
 from pipeline.selection import split_rows
 from records.store import open_store
 from training.centernet_step import TrainedCenterNet
-from training.device_augmentation import TrainedClassifier
+from training.classifier_step import TrainedClassifier
 from training.devices import choose_strategy
 from training.precision import set_mixed_precision
+from training.workers import agreed, cluster
 
 # What a store must have in common with the one a run was trained on.
 PACKED_ALIKE = {"classify": ("size", "channels", "fit", "margin", "local_contrast", "denoise"),
@@ -54,9 +55,11 @@ class Session:
                                        tpu_project=o.tpu_project, tpu_zone=o.tpu_zone,
                                        cpu_replicas=o.cpu_replicas)
             replicas = strategy.num_replicas_in_sync
-            if o.batch_size % replicas:
-                raise ValueError(f"--batch_size={o.batch_size} cannot be shared by {replicas} "
-                                 "devices: give a multiple")
+            if o.batch_size % (replicas * o.accumulate):
+                raise ValueError(
+                    f"--batch_size={o.batch_size} cannot be shared by {replicas} devices" +
+                    (f" with {o.accumulate} micro-batches each" if o.accumulate > 1 else "") +
+                    f": give a multiple of {replicas * o.accumulate}")
             set_mixed_precision(o.mixed_precision, strategy)
         return strategy
 
@@ -115,14 +118,20 @@ class Session:
         return open_run(o.run_dir, o.task, o.pack, o.classes if o.task == "detect" else None)
 
     def plan_run(self, **info):
-        """A new run on the store, nothing written yet. info: entries of run.json."""
+        """The run to train on the store, nothing written yet. info: entries of run.json."""
         o, store = self.options, self.store
+        if o.run_dir is None and cluster()[1] > 1:
+            raise OptionError("several workers (TF_CONFIG) need --run_dir, a folder that all of them "
+                              "see")
         self.run = plan_run(
-            o.run_dir, o.overwrite, vars(o), task=o.task, class_names=store.class_names,
+            o.run_dir, o.overwrite, o.resume, vars(o), task=o.task, class_names=store.class_names,
             input=self.input,
             dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
                      "manifest_sha256": store.info["manifest_sha256"],
                      "packing": self.packing()}, **info)
+        if not agreed(self.strategy, self.run.state):
+            raise OptionError(f"the workers do not see the same at --run_dir={o.run_dir}: it must be a "
+                              "folder that they share")
 
     def packing(self):
         """How the store's records were cut."""

@@ -1,15 +1,25 @@
-"""--job=train: a new run, trained on the store."""
+"""--job=train: a run, trained on the store; one that was cut off goes on where it was."""
 import textwrap
 import time
 
+import numpy as np
+
 from jobs.errors import option_errors
+from jobs.example_losses import ExampleLosses
+from jobs.fine_tuning import layer_rates_of, prepare_weights
+from jobs.teacher import distillation, open_teacher
 from jobs.val import validation
+from models.class_weights import class_weights
+from models.losses import make_loss
+from models.margins import MARGINS
 from pipeline.batches import augment_on_device, steps_per_epoch, training_batches
 from pipeline.selection import repeat_rare
 from training.devices import device_kind
+from training.freezing import unfrozen
+from training.loop import Plan, Training, use_xla
 from training.optimizers import make_optimizer
+from training.plateau import EarlyStop, Plateau
 from training.schedules import make_schedule
-from training.trainer import compile_model, fit, use_xla
 
 REFERENCE_BATCH = 256  # for --lr_per_256
 
@@ -21,26 +31,24 @@ def run(session):
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
     drawn, steps = draw(session)
-    asked = session.augmentation  # refused now, if it must be
+    asked, teacher = session.augmentation, open_teacher(session)  # refused now, if they must be
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
           f"{len(val_rows)} validation records, {len(store.class_names)} classes")
 
     # The run and its network.
-    session.plan_run(
-        network={"backbone": o.backbone, "head": o.head, "pooling": o.pooling,
-                 "temperature": o.temperature} |
-                ({"stem_stride": o.stem_stride} if o.stem_stride else {}),
-        eval_crop=o.eval_crop)
+    session.plan_run(network=network(o), eval_crop=o.eval_crop)
+    if finished_before(session):
+        return
     model = session.build(session.run, o.weights)
     with session.strategy.scope(), option_errors():
-        compile_model(model, make_run_optimizer(o, steps), label_smoothing=o.label_smoothing,
-                      steps_per_execution=o.steps_per_execution,
-                      xla=use_xla(o.xla, device_kind(session.strategy),
-                                  session.strategy.num_replicas_in_sync))
+        prepare_weights(session, model)
+        loss = make_loss(o.loss, weights_of_classes(session, drawn), o.focal_gamma)
+        margin = MARGINS[o.head](*([] if o.margin is None else [o.margin])) if o.head in MARGINS else None
+        model.set_objective(loss, margin=margin, label_smoothing=o.label_smoothing,
+                            distillation=distillation(session, model, teacher))
     print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
-    batches = augmented_batches(session, drawn, o.augment_on)
     if o.augment_on == "device":
         model.set_augmentation(augment_on_device(asked, session.input_format,
                                                  len(store.class_names)))
@@ -48,7 +56,29 @@ def run(session):
     if len(val_rows):
         figures = validation(session)
         validate = lambda model: {f"val_{k}": v for k, v in figures(model).items()}
-    finish(session, model, batches, steps, validate, started)
+
+    examples = ExampleLosses(session, drawn, steps)
+
+    def batches_of(start, worker, n_workers):
+        return augmented_batches(session, examples.drawn(start), o.augment_on, start, worker, n_workers)
+    train(session, model, steps, batches_of, validate, started, [examples])
+
+
+def network(o):
+    """The network entry of run.json: what models.classifier builds it from."""
+    entry = {"backbone": o.backbone, "head": o.head, "pooling": o.pooling}
+    given = {"temperature": o.temperature, "stem_stride": o.stem_stride, "neck_width": o.neck_width,
+             "dropout": o.dropout or None, "neck": None if o.neck == "none" else o.neck}
+    return entry | {name: value for name, value in given.items() if value is not None}
+
+
+def weights_of_classes(session, drawn):
+    """float32 [classes] or None. drawn: rows of an epoch."""
+    kind = session.options.class_weights
+    if kind == "none":
+        return None
+    counts = np.bincount(session.labels[drawn], minlength=len(session.store.class_names))
+    return class_weights(counts, kind)
 
 
 def draw(session):
@@ -59,15 +89,20 @@ def draw(session):
         return drawn, steps_per_epoch(session.labels[drawn], o.undersample_to, o.batch_size)
 
 
-def augmented_batches(session, drawn, augment_on):
-    """The training batches of `drawn` rows."""
+def augmented_batches(session, drawn, augment_on, start=0, worker=0, n_workers=1):
+    """The training batches of `drawn` rows from step `start` on; one worker's part of each."""
     o = session.options
     source, position = session.source
+    scales = None
+    if o.pseudo_target != 1:
+        pseudo = session.store.manifest["source"].to_numpy()[drawn] == "pseudo"
+        scales = np.where(pseudo, o.pseudo_target, 1.0)
     return training_batches(
         source, position[drawn], session.labels[drawn], len(session.store.class_names),
         session.augmentation, session.input_format, batch_size=o.batch_size, seed=o.seed,
-        n_epochs=o.n_epochs, cap=o.undersample_to, augment_on=augment_on,
-        replicas=session.strategy.num_replicas_in_sync)
+        n_epochs=o.n_epochs, cap=o.undersample_to, augment_on=augment_on, start_step=start,
+        replicas=session.strategy.num_replicas_in_sync, worker=worker, n_workers=n_workers,
+        target_scales=scales)
 
 
 def begin(session):
@@ -76,28 +111,73 @@ def begin(session):
     return time.monotonic()
 
 
-def make_run_optimizer(o, steps):
-    """The optimizer and its schedule as the options say. steps: of an epoch."""
+def finished_before(session):
+    """Was the run of these options trained to its end already?"""
+    if session.run.state == "finished":
+        print(f"trained: {session.run.folder} is finished, nothing is left to train (--overwrite "
+              "trains it anew)")
+    return session.run.state == "finished"
+
+
+def make_run_optimizer(o, steps, rates=None):
+    """(optimizer, its schedule) as the options say. steps: of an epoch. rates: of layers, or None."""
     lr = o.lr * o.batch_size / REFERENCE_BATCH if o.lr_per_256 else o.lr
     schedule = make_schedule(
-        o.schedule, lr, steps_per_epoch=steps, n_epochs=o.n_epochs,
-        warmup_epochs=o.warmup_epochs, milestones_epochs=o.milestones_epochs,
-        factor=o.lr_factor, min_lr=o.min_lr, decay_epochs=o.decay_epochs)
-    return make_optimizer(o.optimizer, schedule, weight_decay=o.weight_decay, momentum=o.momentum,
-                          nesterov=o.nesterov, decay_norms_and_biases=o.decay_norms_and_biases)
+        "cosine_restarts" if o.restart_epochs else o.schedule, lr, steps_per_epoch=steps,
+        n_epochs=o.n_epochs, warmup_epochs=o.warmup_epochs, milestones_epochs=o.milestones_epochs,
+        factor=o.lr_factor[0] if len(o.lr_factor) == 1 else o.lr_factor, lrs=o.lrs,
+        min_lr=o.min_lr, decay_epochs=o.decay_epochs, restart_epochs=o.restart_epochs,
+        restart_mult=o.restart_mult)
+    optimizer = make_optimizer(
+        o.optimizer, schedule, weight_decay=o.weight_decay, momentum=o.momentum,
+        nesterov=o.nesterov, decay_norms_and_biases=o.decay_norms_and_biases, rates=rates)
+    return optimizer, schedule
 
 
-def finish(session, model, batches, steps, validate, started, callbacks=()):
-    """Makes the run's folder, trains, and leaves the best weights to the jobs that follow."""
+def judges(o, schedule):
+    """(Plateau or None, EarlyStop or None) as the options say."""
+    mode = "min" if o.monitor.endswith("loss") else "max"
+    plateau = early_stop = None
+    if o.schedule == "plateau":
+        plateau = Plateau(schedule, factor=o.plateau_factor, patience=o.plateau_patience,
+                          min_delta=o.plateau_min_delta, min_lr=o.min_lr, mode=mode)
+    if o.early_stop_patience:
+        early_stop = EarlyStop(patience=o.early_stop_patience, min_delta=o.early_stop_min_delta,
+                               mode=mode)
+    return plateau, early_stop
+
+
+def train(session, model, steps, batches_of, validate, started, epoch_end=()):
+    """Trains the model in the run's folder, and leaves the best weights to the jobs that follow.
+
+    steps: of an epoch. batches_of, validate, epoch_end: see training.loop.Training.
+    """
     o = session.options
+    xla = use_xla(o.xla, device_kind(session.strategy), session.strategy.num_replicas_in_sync)
+    with session.strategy.scope(), option_errors():
+        optimizer, schedule = make_run_optimizer(o, steps, layer_rates_of(o, model))
+        model.set_step(optimizer, o.accumulate, o.clip_norm, o.ema, xla)
+    plan = Plan(steps_per_epoch=steps, n_epochs=o.n_epochs, monitor=o.monitor,
+                batch_size=o.batch_size, steps_per_execution=o.steps_per_execution,
+                validate_every_epochs=o.validate_every_epochs,
+                checkpoint_every_steps=o.checkpoint_every_steps,
+                keep_checkpoints=o.keep_checkpoints)
+    resumed = session.run.state == "unfinished"
     session.run.create()
-    fit(model, batches, session.run.folder, steps_per_epoch=steps, n_epochs=o.n_epochs,
-        steps_per_execution=o.steps_per_execution, monitor=o.monitor, validate=validate,
-        validate_every=o.validate_every_epochs, callbacks=callbacks)
-    session.run.update(finished=True, training_seconds=round(time.monotonic() - started, 1))
-    model.load_weights(session.run.weights())
+    plateau, early_stop = judges(o, schedule)
+    training = Training(
+        model, session.strategy, session.run.folder, plan, batches_of, validate=validate,
+        plateau=plateau, early_stop=early_stop, epoch_end=epoch_end, xla=xla)
+    if resumed and training.restore():
+        print(f"resuming: {session.run.folder}, step {training.progress.step} of "
+              f"{steps * o.n_epochs}")
+    training.run()
+    seconds = session.run.info.get("training_seconds", 0) + time.monotonic() - started
+    session.run.update(finished=True, training_seconds=round(seconds, 1))
+    with unfrozen(model):
+        model.load_weights(session.run.weights())
     session.model = model
-    print(f"trained: {o.n_epochs} epochs in {time.monotonic() - started:.0f} s -> "
+    print(f"trained: {training.progress.epochs} epochs in {time.monotonic() - started:.0f} s -> "
           f"{session.run.folder}")
 
 

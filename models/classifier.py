@@ -1,32 +1,48 @@
-"""Backbone, pooling and head put together: images -> logits."""
+"""Backbone, neck, pooling and head put together: images -> logits."""
 from tensorflow import keras
 
 from models.backbones import build_backbone
-from models.heads import HEADS
+from models.heads import DEFAULT_TEMPERATURE, HEADS
+from models.necks import NECKS
 from models.pooling import POOLINGS
+from models.random_layers import generators_with_state, track_generators
 
 
 def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", pooling="average",
-                     temperature=0.05, weights=None, cls=keras.Model, **backbone_arguments):
+                     temperature=None, weights=None, cls=keras.Model, neck="none", neck_width=None,
+                     dropout=0.0, **backbone_arguments):
     """Build a classifier as one flat keras.Model.
 
     backbone: a name of models.backbones; input_shape: (h, w, c), c = 1 or 3; head: a name of HEADS;
-    pooling: a name of POOLINGS; temperature: of the l2_softmax head, not used by softmax;
-    weights: of the backbone (None, a published name or a file); cls: the kind of keras.Model.
+    pooling: a name of POOLINGS; temperature: of the heads in DEFAULT_TEMPERATURE (None: theirs),
+    not used by the others; weights: of the backbone (None, a published name or a file); cls: the
+    kind of keras.Model; neck: a name of NECKS; neck_width: its channels (None: the published
+    ones); dropout: share of the features dropped before the head, >= 0 (no such layer) and < 1.
 
     The model maps images, float [n, h, w, c] and normalised, to logits float32 [n, n_classes]; its
     layers "pooling" and "head" are found by these names. Random weights are a pure function of
     the seed given to keras.utils.set_random_seed just before the call. Raises ValueError for
-    unknown names, and what build_backbone raises.
+    unknown names, a width or dropout outside its range, and what build_backbone raises.
     """
-    pooling_class, head_class = POOLINGS[pooling], HEADS[head]  # refused before the slow part
+    # Refused before the slow part.
+    pooling_class, head_class, neck_function = POOLINGS[pooling], HEADS[head], NECKS[neck]
+    if neck_width is not None and (neck == "none" or neck_width < 1):
+        raise ValueError(f"neck_width is >= 1 and goes with a neck, got {neck_width} with neck {neck!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is >= 0 and < 1, got {dropout}")
     network = build_backbone(backbone, input_shape, weights, **backbone_arguments)
-    head_options = {"temperature": temperature} if head == "l2_softmax" else {}
-    features = pooling_class(name="pooling")(network.output)  # [n, c'] float32
+    features = neck_function(network.output, pooling_class(name="pooling"), n_classes, neck_width)
+    if dropout:
+        with generators_with_state():
+            features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
+    head_options = ({"temperature": temperature}
+                    if temperature is not None and head in DEFAULT_TEMPERATURE else {})
     logits = head_class(n_classes, name="head", **head_options)(features)
-    return cls(network.input, logits, name="classifier")
+    model = cls(network.input, logits, name="classifier")
+    track_generators(model)
+    return model
 
 
 def feature_model(classifier):
-    """The part of a classifier up to its pooling: images -> features float32 [n, c'], not normalised."""
-    return keras.Model(classifier.input, classifier.get_layer("pooling").output, name="features")
+    """The part of a classifier below its head: images -> features [n, c'], not normalised."""
+    return keras.Model(classifier.input, classifier.get_layer("head").input, name="features")

@@ -8,6 +8,7 @@ A package has
     published(path, input_shape, weights, **arguments) -> weight_files.StoredLayers, as
         published for 3 channels. Raises OSError where a download fails.
 """
+import importlib
 import inspect
 
 from models import kecam_package
@@ -94,14 +95,14 @@ class ImageClassifiers:
 
 
 class Own:
-    """Networks of this project; they have no published weights."""
+    """Networks of this project, each in the file of its name; they have no published weights."""
 
     def names(self):
-        return ["wide_resnet"]
+        return ["densenet", "dpn", "inception_v4", "pnasnet", "wide_resnet"]
 
     def build(self, path, input_shape, **arguments):
-        from models.wide_resnet import wide_resnet
-        return wide_resnet(input_shape=input_shape, **arguments)
+        builder = getattr(importlib.import_module(f"models.{path}"), path)
+        return builder(input_shape=input_shape, **arguments)
 
     def weight_names(self, path, network):
         return []

@@ -32,7 +32,7 @@ def steps_per_epoch(labels, cap, batch_size):
 @on_host
 def training_batches(source, positions, labels, n_classes, augmentation, input_format, *,
                      batch_size, seed, n_epochs, start_step=0, cap=None, augment_on="host",
-                     replicas=1, worker=0, n_workers=1):
+                     replicas=1, worker=0, n_workers=1, target_scales=None):
     """Dataset of (images [batch, size, size, c], targets float32 [batch, n_classes]); with
     augment_on="device" of ({"images": uint8 [batch, h, w, c], "plan": a plan}, labels int32 [batch]),
     which augment_on_device turns into the same.
@@ -41,8 +41,9 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     (repeated records are listed repeatedly). labels: int [n]. cap: most records of a class per
     epoch. batch_size: of all devices together. replicas: devices that share a batch; images are
     mixed among those of one device. worker, n_workers: of several input pipelines this one yields
-    the worker's part of each batch. Batch number k is a pure function of (seed, k): starting at
-    `start_step` gives what an uninterrupted run would have got from there on.
+    the worker's part of each batch. target_scales: float [n], what the one-hot target of each record
+    is multiplied by before it is mixed; None: by 1. Batch number k is a pure function of (seed, k):
+    starting at `start_step` gives what an uninterrupted run would have got from there on.
     """
     if replicas % n_workers or batch_size % replicas:
         raise ValueError(f"a batch of {batch_size} for {replicas} devices of {n_workers} workers: each "
@@ -50,25 +51,30 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     labels = np.asarray(labels)
     lookup = tf.constant(np.asarray(positions), tf.int64)
     classes = tf.constant(labels, tf.int32)
+    scales = None if target_scales is None else tf.constant(target_scales, tf.float32)
     drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step, worker, n_workers)
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
-    drawn_labels = drawn.map(lambda batch: tf.gather(classes, batch))
+    truths = drawn.map(lambda batch: (tf.gather(classes, batch), {} if scales is None else
+                                      {"target_scale": tf.gather(scales, batch)}))
     part = batch_size // n_workers
 
-    def plan_of(step):
+    def plan_of(step, scale):
         plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size, augmentation,
                          input_format)
-        return tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
+        return scale | tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
 
     @do_not_convert
-    def on_host_too(step, images, labels):
-        return augment(images, tf.one_hot(labels, n_classes), plan_of(step), augmentation,
-                       input_format, replicas // n_workers)
+    def on_host_too(step, images, truth):
+        labels, scale = truth
+        plan = plan_of(step, scale)
+        return augment(images, _targets(labels, plan, n_classes), plan, augmentation, input_format,
+                       replicas // n_workers)
 
     @do_not_convert
-    def only_drawn(step, images, labels):
-        return {"images": images, "plan": plan_of(step)}, labels
-    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), images, drawn_labels)
+    def only_drawn(step, images, truth):
+        labels, scale = truth
+        return {"images": images, "plan": plan_of(step, scale)}, labels
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), images, truths)
     return dataset.map(on_host_too if augment_on == "host" else only_drawn, tf.data.AUTOTUNE,
                        deterministic=True).with_options(dataset_options()).prefetch(tf.data.AUTOTUNE)
 
@@ -76,8 +82,15 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
 def augment_on_device(augmentation, input_format, n_classes):
     """A function that turns what training_batches yields for the device, or one replica's part of
     it, into (images, targets)."""
-    return lambda drawn, labels: augment(drawn["images"], tf.one_hot(labels, n_classes),
-                                         drawn["plan"], augmentation, input_format)
+    return lambda drawn, labels: augment(
+        drawn["images"], _targets(labels, drawn["plan"], n_classes), drawn["plan"], augmentation,
+        input_format)
+
+
+def _targets(labels, plan, n_classes):
+    """float32 [n, n_classes]: one-hot, scaled where the plan says by how much."""
+    targets = tf.one_hot(labels, n_classes)
+    return targets * plan["target_scale"][:, None] if "target_scale" in plan else targets
 
 
 @on_host

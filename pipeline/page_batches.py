@@ -61,7 +61,7 @@ def page_steps_per_epoch(n_pages, crops_per_page, batch_size):
 @on_host
 def page_training_batches(source, positions, boxes, augmentation, input_format, targets, *,
                           batch_size, seed, n_epochs, crops_per_page, max_boxes, start_step=0,
-                          augment_on="host"):
+                          augment_on="host", worker=0, n_workers=1):
     """Dataset of (images [batch, size, size, c], what `targets` returns and "left_out"); with
     augment_on="device" of ({"images": uint8 windows of the pages, "plan": a plan}, the same targets),
     which change_on_device turns into the same.
@@ -73,6 +73,7 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
     targets: a function (boxes float32 [batch, max_boxes, 4] in px of the crop, class ids int32
     [batch, max_boxes], count int32 [batch]) -> dict of tensors: the boxes are those of
     select_boxes; a crop may have none. "left_out": int32 [batch], characters beyond max_boxes.
+    worker, n_workers: of several input pipelines this one yields the worker's part of each batch.
     Batch number k is a pure function of (seed, k): starting at `start_step` gives what an
     uninterrupted run would have got from there on.
     """
@@ -80,7 +81,8 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
     page_steps_per_epoch(len(positions), crops_per_page, batch_size)
     crops = tf.constant(np.repeat(positions, crops_per_page))
     drawn = training_positions(np.zeros(len(crops), int), None, seed, batch_size, n_epochs,
-                               start_step).map(lambda batch: tf.gather(crops, batch))
+                               start_step, worker, n_workers).map(
+                                   lambda batch: tf.gather(crops, batch))
     _, height, page, channels = source.fetch(drawn).element_spec.shape
     size = input_format.size
     if height != page or size > page:
@@ -93,13 +95,15 @@ def page_training_batches(source, positions, boxes, augmentation, input_format, 
         raise ValueError("the geometry of page crops is rotate, scale and affine_p, and they are neither "
                          f"mixed nor erased, so that their boxes hold; given: {augmentation}")
     window = window_side(page, size, g.rotate, g.scale)
+    part = batch_size // n_workers
+    own = lambda plan: tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
 
     @do_not_convert
     def draw(step, where, pages):
         now = tf.stack([tf.constant(seed, tf.int64), step])
-        maps = draw_page_maps(now, batch_size, g.rotate, g.scale, g.affine_p, page, size)
+        maps = own(draw_page_maps(now, batch_size, g.rotate, g.scale, g.affine_p, page, size))
         corners, seen = place_windows(maps, page, size, window)
-        plan = {"maps": seen} | draw_pixel_plan(now, batch_size, augmentation, input_format)
+        plan = {"maps": seen} | own(draw_pixel_plan(now, batch_size, augmentation, input_format))
         page_boxes, class_ids, count = boxes.fetch(where)
         found, class_ids, kept, left_out = select_boxes(place_boxes(maps, page_boxes), class_ids,
                                                         count, max_boxes)

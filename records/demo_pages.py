@@ -101,6 +101,7 @@ def render_set(options):
     if _is_made(options, identity):
         print(f"{options.out_dir} already holds these demo pages (format {FORMAT}); nothing to do")
         return
+    _need_opencv_5(options)
     start = time.monotonic()
     classes, pages = plan(options)
     partial = options.out_dir.with_name(options.out_dir.name + ".partial")
@@ -118,6 +119,14 @@ def render_set(options):
     characters = sum(len(page.text or "") for page in pages)
     print(f"{len(pages)} pages, {characters:,} characters of {len(classes)} classes "
           f"in {time.monotonic() - start:.1f} s: {options.out_dir}")
+
+
+def _need_opencv_5(options):
+    import cv2
+    if not hasattr(cv2, "FontFace"):  # the typeface that the characters are traced from
+        raise ValueError(f"rendering demo pages needs OpenCV 5, and this is {cv2.__version__}: render them "
+                         "in the environment of requirements.txt (.venv/bin/python -m records.demo_pages "
+                         f"--out_dir={options.out_dir}); what is rendered is read in any")
 
 
 def _identity(options):

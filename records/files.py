@@ -28,5 +28,8 @@ def write_json(path, value):
 
 
 def sha256(path):
+    digest = hashlib.sha256()  # hashlib.file_digest is not in Python 3.10
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -3,7 +3,8 @@ import cv2
 import numpy as np
 
 from records.files import replaced
-from reports.page_overlay import FACE, NEUTRAL, WHITE, character
+from reports.lettering import put_text, text_width
+from reports.page_overlay import NEUTRAL, WHITE, character
 
 GAP = 8            # px between cells
 THICK = 2          # px, of a box's outline
@@ -79,8 +80,8 @@ def _mark(image, boxes, scale):
             text = _printable(character(label)[:LONGEST])
             at = (max(0, round(x0 * scale)), max(TEXT, round(y0 * scale) - 2))
             for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):  # a rim, legible over ink
-                cv2.putText(image, text, (at[0] + dx, at[1] + dy), WHITE, FACE, TEXT, 600)
-            cv2.putText(image, text, at, NEUTRAL, FACE, TEXT, 600)
+                put_text(image, text, (at[0] + dx, at[1] + dy), WHITE, TEXT, 600)
+            put_text(image, text, at, NEUTRAL, TEXT, 600)
 
 
 def _write(canvas, text, x, y, width):
@@ -88,17 +89,12 @@ def _write(canvas, text, x, y, width):
     left out, so that a share at its end stays."""
     head, tail = _printable(text[:-TAIL][:LONGEST]), _printable(text[-TAIL:])
     text = head + tail
-    while head and _width(text) > width:
+    while head and text_width(text, TEXT) > width:
         head = head[:-1]
         text = head + ELLIPSIS + tail
-    cv2.putText(canvas, text, (x, y + TEXT + 2), INK, FACE, TEXT, 500)
+    put_text(canvas, text, (x, y + TEXT + 2), INK, TEXT, 500)
 
 
 def _printable(text):
     """OpenCV ends a text at a zero, begins a line at a newline, and crashes at half a surrogate."""
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _width(text):
-    """px"""
-    return cv2.getTextSize((1, 1), text, (0, 0), FACE, TEXT, 500)[2]

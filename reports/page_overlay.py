@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 
 from records.files import replaced
+from reports.lettering import put_text, text_width
 
 NEUTRAL, RIGHT, WRONG, MISSED = (200, 90, 20), (40, 130, 40), (40, 40, 220), (190, 0, 190)  # BGR
 WHITE = (255, 255, 255)
@@ -12,7 +13,6 @@ SHORTEST_SIDE = 1400  # px of the drawing; a smaller page is enlarged so that te
 LINE = 2              # px
 TAG_HEIGHT = 22       # px, of the text of a label longer than a character
 LEGEND_HEIGHT = 30    # px, of the legend's text
-FACE = cv2.FontFace("uni")
 
 
 def character(label):
@@ -88,22 +88,17 @@ def _write(canvas, box, text, colour):
 def _haloed(canvas, at, text, colour, height):
     """Text with a white rim, legible over ink; `at`: its lower left corner."""
     for dx, dy in ((-2, 0), (2, 0), (0, -2), (0, 2)):
-        cv2.putText(canvas, text, (at[0] + dx, at[1] + dy), WHITE, FACE, height, 600)
-    cv2.putText(canvas, text, at, colour, FACE, height, 600)
+        put_text(canvas, text, (at[0] + dx, at[1] + dy), WHITE, height, 600)
+    put_text(canvas, text, at, colour, height, 600)
 
 
 def _tag(canvas, x, y, text, colour):
     """White text on a field of the colour, standing on the level y, moved to lie on the canvas."""
-    width = _width(text, TAG_HEIGHT)
+    width = text_width(text, TAG_HEIGHT)
     x = max(0, min(x, canvas.shape[1] - width - 8))
     y = max(y, TAG_HEIGHT + 8)
     cv2.rectangle(canvas, (x, y - TAG_HEIGHT - 8), (x + width + 8, y), colour, cv2.FILLED)
-    cv2.putText(canvas, text, (x + 4, y - 7), WHITE, FACE, TAG_HEIGHT, 500)
-
-
-def _width(text, height):
-    """Of a text, px."""
-    return cv2.getTextSize((1, 1), text, (0, 0), FACE, height, 500)[2]
+    put_text(canvas, text, (x + 4, y - 7), WHITE, TAG_HEIGHT, 500)
 
 
 def _legend(counts, width):
@@ -114,6 +109,6 @@ def _legend(counts, width):
         text = f"{name} {count:,}"
         cv2.rectangle(strip, (x, top), (x + LEGEND_HEIGHT, bottom), colour, cv2.FILLED)
         x += LEGEND_HEIGHT + 10
-        cv2.putText(strip, text, (x, bottom - 5), colour, FACE, LEGEND_HEIGHT, 600)
-        x += _width(text, LEGEND_HEIGHT) + LEGEND_HEIGHT
+        put_text(strip, text, (x, bottom - 5), colour, LEGEND_HEIGHT, 600)
+        x += text_width(text, LEGEND_HEIGHT) + LEGEND_HEIGHT
     return strip

@@ -5,7 +5,11 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 import scipy.ndimage
+
+needs_opencv_5 = pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="renders text: OpenCV 4 "
+                                    "(requirements-addons.txt) has no typeface")
 
 
 def write_csv(path, header, rows):

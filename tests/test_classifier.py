@@ -14,15 +14,27 @@ def small_classifier(seed=1, **options):
     return build_classifier("wide_resnet10_2", (32, 32, 1), 5, stem_stride=2, **options)
 
 
-@pytest.mark.parametrize("head", ["l2_softmax", "softmax"])
-@pytest.mark.parametrize("pooling", ["average", "gem"])
-def test_saved_and_loaded_it_predicts_the_same(head, pooling, tmp_path):
-    model = small_classifier(head=head, pooling=pooling, temperature=0.1)
+@pytest.mark.parametrize("head, pooling, options", [
+    ("l2_softmax", "average", {}), ("l2_softmax", "gem", {}),
+    ("softmax", "average", {}), ("softmax", "gem", {}),
+    ("arcface", "average", {"neck": "two_fc", "neck_width": 16, "dropout": 0.5}),
+    ("adacos", "gem", {"neck": "bottleneck"})])
+def test_saved_and_loaded_it_predicts_the_same(head, pooling, options, tmp_path):
+    model = small_classifier(head=head, pooling=pooling, temperature=0.1, **options)
+    if head == "adacos":
+        model.get_layer("head").scale.assign(7)
     model.save(tmp_path / "x.keras")
     loaded = keras.models.load_model(tmp_path / "x.keras")
     np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), loaded.predict(IMAGES, verbose=0))
-    if head == "l2_softmax":
+    if head in ("l2_softmax", "arcface"):
         assert loaded.get_layer("head").temperature == 0.1
+    if head == "adacos":
+        assert loaded.get_layer("head").scale.numpy() == 7
+
+
+def test_every_head_has_its_own_temperature():
+    assert small_classifier().get_layer("head").temperature == 0.05
+    assert small_classifier(head="arcface").get_layer("head").temperature == 1 / 30
 
 
 def test_initial_weights_are_a_function_of_the_seed():
@@ -70,16 +82,29 @@ def test_unknown_names_are_refused():
         small_classifier(head="sofmax")
     with pytest.raises(ValueError, match="no pooling"):
         small_classifier(pooling="max")
+    with pytest.raises(ValueError, match="no neck 'bottle': did you mean bottleneck"):
+        small_classifier(neck="bottle")
 
 
-def test_random_layers_resume_from_a_checkpoint(tmp_path):
-    """Stochastic depth draws the numbers that it would have drawn without the interruption."""
+@pytest.mark.parametrize("options, says", [
+    ({"neck_width": 8}, "goes with a neck, got 8 with neck 'none'"),
+    ({"neck": "two_fc", "neck_width": 0}, ">= 1"),
+    ({"dropout": 1.0}, "dropout is >= 0 and < 1, got 1.0"), ({"dropout": -0.1}, "got -0.1")])
+def test_sizes_out_of_range_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        small_classifier(**options)
+
+
+@pytest.mark.parametrize("backbone, options", [("efficientnet_b0", {"drop_connect_rate": 0.8}),
+                                               ("wide_resnet10_2", {"stem_stride": 2, "dropout": 0.5})])
+def test_random_layers_resume_from_a_checkpoint(backbone, options, tmp_path):
+    """Stochastic depth and dropout draw the numbers that they would have drawn without the interruption."""
     def training_outputs(model, n):
         return [model(images, training=True).numpy() for _ in range(n)]
 
     def build(seed):
         keras.utils.set_random_seed(seed)
-        return build_classifier("efficientnet_b0", (32, 32, 1), 3, drop_connect_rate=0.8)
+        return build_classifier(backbone, (32, 32, 1), 3, **options)
 
     images = np.repeat(IMAGES, 4, axis=0)
     model = build(1)

@@ -13,6 +13,9 @@ import pytest
 
 from records import demo_brush, demo_pages, demo_render, demo_strokes, demo_text
 from records.demo_book import make_book
+from tests.helpers import needs_opencv_5
+
+pytestmark = needs_opencv_5
 
 SMALL = ["--train_pages", "7", "--test_pages", "3", "--books", "3", "--test_books", "2", "--classes", "40",
          "--page_height", "420", "--seed", "5", "--min_count", "6"]

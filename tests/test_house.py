@@ -14,7 +14,7 @@ from jobs.option_groups import JOBS
 from jobs.options import parse
 
 MAY_IMPORT = {
-    "records": set(), "models": set(), "pipeline": {"records"}, "training": {"pipeline", "models"},
+    "records": set(), "models": set(), "pipeline": {"records"}, "training": {"records", "pipeline", "models"},
     "inference": {"records", "models"}, "reports": {"records", "inference"},
     "jobs": {"records", "models", "pipeline", "training", "inference", "reports"}}
 SHARED = {"arguments", "keras2"}  # of no room

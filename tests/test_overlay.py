@@ -3,6 +3,9 @@ import numpy as np
 import pytest
 
 from reports.page_overlay import MISSED, NEUTRAL, RIGHT, WRONG, character, draw_page
+from tests.helpers import needs_opencv_5
+
+pytestmark = needs_opencv_5
 
 PAGE = np.full((1500, 1400, 3), 255, np.uint8)
 BOXES = [[100, 200, 80, 90], [500, 600, 60, 70]]

@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from training import tpu_node
 from training.tpu_node import TPUNotReachable  # noqa: F401  callers catch devices.TPUNotReachable
+from training.workers import cluster
+
+MIRRORED = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def choose_strategy(tpu_ip_or_name="auto", *, tpu_version=None, tpu_project=None, tpu_zone=None,
@@ -25,16 +28,23 @@ def choose_strategy(tpu_ip_or_name="auto", *, tpu_version=None, tpu_project=None
     client_factory: stands in for cloud_tpu_client.Client.
 
     One GPU or the CPU gets TensorFlow's default strategy, under which everything may be compiled;
-    more GPUs get MirroredStrategy.
+    more GPUs get MirroredStrategy; several machines, which TF_CONFIG names, MultiWorkerMirroredStrategy.
 
     Raises TPUNotReachable for a TPU that cannot be used: there is no fallback. ValueError for
     arguments that make no sense.
     """
     if cpu_replicas is not None:
+        if cluster()[1] > 1:
+            raise ValueError("--cpu_replicas is for trying out without TF_CONFIG: unset one of them.")
         if tpu_ip_or_name not in (None, "auto"):
             raise ValueError(f"--cpu_replicas={cpu_replicas} and --tpu_ip_or_name="
                              f"{tpu_ip_or_name} exclude each other; leave one out.")
         return _split_cpu(cpu_replicas)
+    if cluster()[1] > 1:
+        if tpu_ip_or_name not in (None, "auto"):
+            raise ValueError(f"TF_CONFIG names several workers, and --tpu_ip_or_name={tpu_ip_or_name} a "
+                             "TPU: unset TF_CONFIG, or give --tpu_ip_or_name=None.")
+        return _workers()
     tpu = tpu_node.find_tpu() if tpu_ip_or_name == "auto" else tpu_ip_or_name
     if tpu is None:
         return _gpus_or_cpu()
@@ -48,7 +58,7 @@ def device_kind(strategy):
     """'TPU', 'GPU' or 'CPU': where the strategy's replicas compute."""
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return "TPU"
-    if isinstance(strategy, tf.distribute.MirroredStrategy):
+    if isinstance(strategy, MIRRORED):
         return tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
     return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
 
@@ -74,6 +84,15 @@ def _tpu(tpu, version, project, zone, deadline_seconds, client_factory):
     strategy = tpu_node.initialise(tpu, resolver)
     _announce(f"TPU {accelerator + ' ' if accelerator else ''}({tpu}), "
               f"{strategy.num_replicas_in_sync} replicas on {strategy.extended.num_hosts} host(s)")
+    return strategy
+
+
+def _workers():
+    """Before TensorFlow uses its devices, as it opens the connections."""
+    number, count = cluster()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    _announce(f"worker {number} of {count}, {strategy.num_replicas_in_sync} replicas in all, "
+              f"{device_kind(strategy)}, MultiWorkerMirroredStrategy")
     return strategy
 
 

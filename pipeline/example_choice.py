@@ -1,0 +1,50 @@
+"""Which examples are left out of an epoch, and which come twice, by their losses: index arithmetic."""
+import numpy as np
+
+
+def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
+    """An epoch of the same length, without the worst records and with the hardest twice.
+
+    places: int [m], which record stands in each place of an epoch; one that is oversampled stands in
+    several. labels: int [n], 0.., class of each record. losses: float [n]; what is no number counts
+    as the highest. drop_worst, mine_hardest: shares of the n records, 0..0.5, rounded to whole
+    records. seed: of what numpy.random.default_rng takes.
+
+    Left out of all their places are the records of highest loss, but of a class never the last: the
+    one of lowest loss stays. Others of the same class, drawn from those kept, take their places. Of
+    those kept, the records of highest loss, at most half of them, then come twice as often as before,
+    in places of those of lowest loss; of each class the one of highest loss stays.
+    Returns (places int [m], left_out bool [n], repeated bool [n]), a pure function of the arguments.
+    """
+    places, labels = np.asarray(places), np.asarray(labels)
+    n = len(labels)
+    worst_first = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
+    last = n - 1 - np.unique(labels[worst_first[::-1]], return_index=True)[1]  # one of each class
+    left_out, repeated = np.zeros(n, bool), np.zeros(n, bool)
+    left_out[np.delete(worst_first, last)[:round(drop_worst * n)]] = True
+    kept = worst_first[~left_out[worst_first]]
+    filled = _filled(places, labels, left_out, np.random.default_rng(seed))
+
+    hard = kept[:min(round(mine_hardest * n), len(kept) // 2)]
+    rank = np.argsort(worst_first)  # of each record, 0 for the highest loss
+    more = places[np.isin(places, hard)]
+    more = more[np.argsort(rank[more], kind="stable")]
+    staying = np.union1d(hard, kept[np.unique(labels[kept], return_index=True)[1]])
+    easy_first = np.argsort(-rank[filled], kind="stable")
+    given_up = easy_first[~np.isin(filled[easy_first], staying)][:len(more)]
+    filled[given_up] = more[:len(given_up)]
+    repeated[more[:len(given_up)]] = True
+    return filled, left_out, repeated
+
+
+def _filled(places, labels, left_out, random):
+    """`places` with one of the same class, drawn from those kept, in the place of each left out."""
+    kept = np.flatnonzero(~left_out)
+    by_class = kept[np.argsort(labels[kept], kind="stable")]
+    counts = np.bincount(labels[kept], minlength=labels.max() + 1)
+    first = np.cumsum(counts) - counts  # of each class in by_class
+    gone = left_out[places]
+    wanted = labels[places[gone]]
+    filled = places.copy()
+    filled[gone] = by_class[first[wanted] + random.integers(0, counts[wanted])]
+    return filled
