@@ -22,8 +22,7 @@ def _own_keras_is_2():
     raise ImportError(f"none of {', '.join(TENSORFLOWS)} is installed: bash run_training.sh sets up .venv")
 
 
-KERAS_PACKAGE = "keras" if _own_keras_is_2() else "tf_keras"  # whose version is that of Keras 2
-if KERAS_PACKAGE == "keras":
+if _own_keras_is_2():
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # would look for tf-keras, which goes with later versions
 else:
     if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":

@@ -48,7 +48,7 @@ class Predictor:
 
         def own_part(context):
             here = replicas // context.num_input_pipelines
-            numbered = batches.rebatch(size).enumerate()
+            numbered = batches.rebatch(size, drop_remainder=True).enumerate()
             return numbered.filter(lambda i, _: i % replicas // here == context.input_pipeline_id
                                    ).map(lambda _, batch: batch)
         return self.strategy.distribute_datasets_from_function(own_part)

@@ -10,7 +10,7 @@ import numpy as np
 from inference.accuracy import on_device
 from inference.predict import Predictor, classifier
 from jobs.run_directory import RunError
-from pipeline.example_choice import choose_examples
+from pipeline.example_choice import choose_examples, worst_first
 from records.files import replaced
 from training.workers import is_chief
 
@@ -47,9 +47,10 @@ class ExampleLosses:
         past = [epoch for epoch in o.losses_after_epochs if epoch * self.steps <= start]
         if not past or not (o.drop_worst or o.mine_hardest):
             return self.drawn_at_first
-        if max(past) not in self.measured:
-            self.measured[max(past)] = self._read(max(past))
-        return self.records[self._choice(max(past))[0]]
+        epoch = max(past)
+        if epoch not in self.measured:
+            self.measured[epoch] = self._read(epoch)
+        return self.records[self._choice(epoch)[0]]
 
     def _choice(self, epoch):
         o = self.session.options
@@ -74,9 +75,9 @@ class ExampleLosses:
 
     def _write(self, epoch, left_out, repeated):
         path, losses = self._path(epoch), self.measured[epoch]
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         names = np.array(self.session.store.class_names)[self.labels]
-        order = np.argsort(-losses, kind="stable")
+        order = worst_first(losses)
         with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "label", "loss", "left_out", "repeated"])

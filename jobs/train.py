@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from jobs.dry_run import dry_run
 from jobs.errors import option_errors
 from jobs.example_losses import ExampleLosses
 from jobs.fine_tuning import layer_rates_of, prepare_weights
@@ -121,11 +122,11 @@ def finished_before(session):
 
 def make_run_optimizer(o, steps, rates=None):
     """(optimizer, its schedule) as the options say. steps: of an epoch. rates: of layers, or None."""
-    lr = o.lr * o.batch_size / REFERENCE_BATCH if o.lr_per_256 else o.lr
+    share = o.batch_size / REFERENCE_BATCH if o.lr_per_256 else 1
     schedule = make_schedule(
-        "cosine_restarts" if o.restart_epochs else o.schedule, lr, steps_per_epoch=steps,
+        "cosine_restarts" if o.restart_epochs else o.schedule, o.lr * share, steps_per_epoch=steps,
         n_epochs=o.n_epochs, warmup_epochs=o.warmup_epochs, milestones_epochs=o.milestones_epochs,
-        factor=o.lr_factor[0] if len(o.lr_factor) == 1 else o.lr_factor, lrs=o.lrs,
+        factor=o.lr_factor[0] if len(o.lr_factor) == 1 else o.lr_factor, lrs=[lr * share for lr in o.lrs],
         min_lr=o.min_lr, decay_epochs=o.decay_epochs, restart_epochs=o.restart_epochs,
         restart_mult=o.restart_mult)
     optimizer = make_optimizer(
@@ -162,6 +163,8 @@ def train(session, model, steps, batches_of, validate, started, epoch_end=()):
                 validate_every_epochs=o.validate_every_epochs,
                 checkpoint_every_steps=o.checkpoint_every_steps,
                 keep_checkpoints=o.keep_checkpoints)
+    if o.dry_run:
+        return dry_run(session, model, plan, batches_of, xla)
     resumed = session.run.state == "unfinished"
     session.run.create()
     plateau, early_stop = judges(o, schedule)

@@ -3,6 +3,7 @@ import argparse
 import difflib
 
 from arguments import number, on_off, path, values
+from training import addons  # loads no TensorFlow
 
 MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accuracy")
 HEADS = ("l2_softmax", "softmax", "arcface", "cosface", "sphereface", "adacos")
@@ -92,8 +93,8 @@ def add_training(parser):
                             "other, and sums their gradients: less memory, the same step")
     train.add_argument("--optimizer", type=_optimizer, default="sgd", metavar="NAME",
                        help=f"{', '.join(OPTIMIZERS)}, or tfa:NAME of tensorflow-addons "
-                            "(requirements-addons.txt). Weight decay is decoupled for adamw and lion, "
-                            "part of the gradient for the others")
+                            "(requirements-addons.txt). Weight decay is decoupled for adamw, lion and "
+                            "tfa:NAME, part of the gradient for the others")
     train.add_argument("--lr", type=number(float, above=0), default=0.1,
                        help="highest learning rate, for the whole batch, whatever its size")
     train.add_argument("--lr_per_256", type=on_off, default=False,
@@ -229,7 +230,13 @@ def check_classifier(parser, o):
 
 
 def _optimizer(text):
-    if text in OPTIMIZERS or text.startswith("tfa:") and text[4:]:
+    if addons.is_addon(text):
+        try:
+            addons.check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return text
+    if text in OPTIMIZERS:
         return text
     close = difflib.get_close_matches(text, OPTIMIZERS, 1, 0.4)
     raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(OPTIMIZERS)} or tfa:NAME" +

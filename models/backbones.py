@@ -61,8 +61,9 @@ def build_backbone(name, input_shape, weights=None, **arguments):
     package's builder (drop_connect_rate, stem_stride, ...), over those of the name.
     weights: None for random ones, which are a pure function of the seed given to
     keras.utils.set_random_seed just before; the name of published ones (imagenet, noisy-student,
-    imagenet21k, ...; "-" and "_" are the same); or a file (.h5, .weights.h5, .keras). Weights of 3
-    channels serve 1 channel (models.weight_files). What was loaded is printed in one line.
+    imagenet21k, ...; "-" and "_" are the same); or a file (.h5, .weights.h5, .keras). They are read or
+    fetched before the network is built. Weights of 3 channels serve 1 channel (models.weight_files).
+    What was loaded is printed in one line.
 
     Returns a keras.Model: images, float [n, h, w, c], normalised -> the last feature map
     [n, h', w', c'], in the compute dtype. BEiT and the other ViTs give the map of their patch
@@ -76,11 +77,13 @@ def build_backbone(name, input_shape, weights=None, **arguments):
         raise ValueError(f"a backbone takes (h, w, 1) or (h, w, 3), not {tuple(input_shape)}")
     package, path, defaults = resolve_backbone(name)
     arguments = {**defaults, **arguments}
+    input_shape = tuple(input_shape)
     with generators_with_state():
-        network = _build_checked(name, package, path, tuple(input_shape), arguments)
-        if weights is not None:
-            done = _load_weights(name, package, path, network, str(weights), arguments)
-            print(f"{name}, weights {weights}: {done}")
+        if weights is not None:  # before the network, which takes long
+            stored = _stored_layers(name, package, path, input_shape, str(weights), arguments)
+        network = _build_checked(name, package, path, input_shape, arguments)
+    if weights is not None:
+        print(f"{name}, weights {weights}: {_load(stored, network, name, str(weights))}")
     track_generators(network)
     return network
 
@@ -134,21 +137,28 @@ def _smallest_side(package, path, input_shape, arguments):
     return None
 
 
-def _load_weights(name, package, path, network, weights, arguments):
-    from models.weight_files import SUFFIXES, Mismatch, load_layers, read_layers
+def _stored_layers(name, package, path, input_shape, weights, arguments):
+    """The tensors of a file, or the published ones, which are fetched if need be."""
+    from models.weight_files import SUFFIXES, read_layers
     if weights.endswith(SUFFIXES):
-        stored = read_layers(weights)
-    else:
-        known = package.weight_names(path, network)
-        matching = [known_name for known_name in known if _spelling(known_name) == _spelling(weights)]
-        if not matching:
-            raise ValueError(f"backbone {name!r} has no published weights {weights!r}; it has: "
-                             f"{', '.join(known) or 'none'}. Or give a file that ends in .h5 or .keras")
-        try:
-            stored = package.published(path, (*network.input_shape[1:3], 3), matching[0], **arguments)
-        except OSError as error:
-            raise OSError(f"weights {weights!r} of backbone {name!r} could not be fetched: {error}. Check the "
-                          "network, or fetch the file elsewhere and give its path as weights") from error
+        return read_layers(weights)
+    known = package.weight_names(path)
+    matching = [known_name for known_name in known if _spelling(known_name) == _spelling(weights)]
+    if not matching:
+        raise ValueError(f"backbone {name!r} has no published weights {weights!r}; it has: "
+                         f"{', '.join(known) or 'none'}. Or give a file that ends in .h5 or .keras")
+    try:
+        return package.published(path, (*input_shape[:2], 3), matching[0], **arguments)
+    except OSError as error:
+        raise OSError(f"weights {weights!r} of backbone {name!r} could not be fetched: {error}. Check the "
+                      "network, or fetch the file elsewhere and give its path as weights") from error
+    except (ValueError, TypeError):
+        _build_checked(name, package, path, input_shape, arguments)  # raises if it is not the weights
+        raise
+
+
+def _load(stored, network, name, weights):
+    from models.weight_files import Mismatch, load_layers
     try:
         return load_layers(stored, network)
     except Mismatch as error:

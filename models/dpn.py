@@ -48,12 +48,12 @@ def dpn(variant, input_shape):
     images = keras.Input(input_shape)
     x = conv_norm_relu(images, table.stem_width, 7, stride=2, epsilon=EPSILON)  # [n, h/2, w/2, stem_width]
     x = max_pool_3x3(x)  # [n, h/4, w/4, stem_width]
-    paths = [x]
     for number, stage in enumerate(table.stages):
-        paths = first_block(layers.concatenate(paths) if number else x, stage, table.groups, 2 if number else 1)
+        paths = first_block(x, stage, table.groups, stride=2 if number else 1)
         for _ in range(stage.blocks - 1):
             paths = block(layers.concatenate(paths), *paths, stage, table.groups)
-    return keras.Model(images, norm_relu(layers.concatenate(paths), EPSILON), name=variant)
+        x = layers.concatenate(paths)  # [n, h', w', residual + (2 + blocks) growth]
+    return keras.Model(images, norm_relu(x, EPSILON), name=variant)
 
 
 def first_block(x, stage, groups, stride):

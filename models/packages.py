@@ -4,15 +4,16 @@ A package has
     names() -> list of paths;
     build(path, input_shape, **arguments) -> keras.Model without top and with random weights; raises
         TypeError for arguments or paths that are wrong at every size, ValueError for other reasons;
-    weight_names(path, network) -> list of published weights;
+    weight_names(path) -> list of published weights; builds nothing;
     published(path, input_shape, weights, **arguments) -> weight_files.StoredLayers, as
-        published for 3 channels. Raises OSError where a download fails.
+        published for 3 channels. Raises OSError where a download fails. kecam and classifiers build
+        nothing for it; the others name the file only at the end of building the network.
 """
 import importlib
 import inspect
 
 from models import kecam_package
-from models.weight_files import layers_of
+from models.weight_files import layers_of, read_layers
 
 
 class Applications:
@@ -37,7 +38,7 @@ class Applications:
                             "for instance efficientnet_b0")
         return network
 
-    def weight_names(self, path, network):
+    def weight_names(self, path):
         return ["imagenet"]
 
     def published(self, path, input_shape, weights, **arguments):
@@ -62,10 +63,11 @@ class EfficientNet:
         arguments = {**self.DEFAULTS.get(path, {}), **arguments}
         return getattr(tfkeras, path)(include_top=False, weights=weights, input_shape=input_shape, **arguments)
 
-    def weight_names(self, path, network):
+    def weight_names(self, path):
         from efficientnet import weights
         tables = {"imagenet": weights.IMAGENET_WEIGHTS_HASHES, "noisy-student": weights.NS_WEIGHTS_HASHES}
-        return [name for name, table in tables.items() if network.name in table]
+        network = f"efficientnet-{path.removeprefix('EfficientNet').lower()}"
+        return [name for name, table in tables.items() if network in table]
 
     def published(self, path, input_shape, weights, **arguments):
         return layers_of(_downloading(self.build, path, input_shape, weights=weights, **arguments))
@@ -79,19 +81,25 @@ class ImageClassifiers:
         return [name for name, (builder, _) in Classifiers.models.items()
                 if builder.__module__.startswith("classification_models.")]
 
-    def build(self, path, input_shape, weights=None, **arguments):
+    def build(self, path, input_shape, **arguments):
         from classification_models.tfkeras import Classifiers
         _only(arguments, (), f"classifiers:{path}")
         builder, _ = Classifiers.get(path)
-        return builder(include_top=False, weights=weights, input_shape=input_shape)
+        return builder(include_top=False, weights=None, input_shape=input_shape)
 
-    def weight_names(self, path, network):
-        from classification_models.weights import WEIGHTS_COLLECTION
-        return [entry["dataset"] for entry in WEIGHTS_COLLECTION
-                if entry["model"] == path and not entry["include_top"]]
+    def weight_names(self, path):
+        return list(self._published_files(path))
 
     def published(self, path, input_shape, weights, **arguments):
-        return layers_of(_downloading(self.build, path, input_shape, weights=weights, **arguments))
+        from tensorflow.keras import utils
+        file = self._published_files(path)[weights]
+        return read_layers(_downloading(utils.get_file, file["name"], file["url"], cache_subdir="models",
+                                        md5_hash=file["md5"]))
+
+    def _published_files(self, path):
+        from classification_models.weights import WEIGHTS_COLLECTION
+        return {file["dataset"]: file for file in WEIGHTS_COLLECTION
+                if file["model"] == path and not file["include_top"]}
 
 
 class Own:
@@ -104,7 +112,7 @@ class Own:
         builder = getattr(importlib.import_module(f"models.{path}"), path)
         return builder(input_shape=input_shape, **arguments)
 
-    def weight_names(self, path, network):
+    def weight_names(self, path):
         return []
 
 
@@ -116,10 +124,10 @@ def _only(arguments, allowed, name):
                         f"(it takes: {', '.join(allowed) or 'none'})")
 
 
-def _downloading(build, *positional, **arguments):
-    """Call build; keras reports a failed download as a bare Exception, which becomes OSError."""
+def _downloading(function, *positional, **arguments):
+    """Call it; keras reports a failed download as a bare Exception, which becomes OSError."""
     try:
-        return build(*positional, **arguments)
+        return function(*positional, **arguments)
     except Exception as error:
         if type(error) is Exception:
             raise OSError(str(error)) from error

@@ -17,16 +17,15 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
     Returns (places int [m], left_out bool [n], repeated bool [n]), a pure function of the arguments.
     """
     places, labels = np.asarray(places), np.asarray(labels)
-    n = len(labels)
-    worst_first = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
-    last = n - 1 - np.unique(labels[worst_first[::-1]], return_index=True)[1]  # one of each class
+    n, order = len(labels), worst_first(losses)
+    last = n - 1 - np.unique(labels[order[::-1]], return_index=True)[1]  # one of each class
     left_out, repeated = np.zeros(n, bool), np.zeros(n, bool)
-    left_out[np.delete(worst_first, last)[:round(drop_worst * n)]] = True
-    kept = worst_first[~left_out[worst_first]]
+    left_out[np.delete(order, last)[:round(drop_worst * n)]] = True
+    kept = order[~left_out[order]]
     filled = _filled(places, labels, left_out, np.random.default_rng(seed))
 
     hard = kept[:min(round(mine_hardest * n), len(kept) // 2)]
-    rank = np.argsort(worst_first)  # of each record, 0 for the highest loss
+    rank = np.argsort(order)  # of each record, 0 for the highest loss
     more = places[np.isin(places, hard)]
     more = more[np.argsort(rank[more], kind="stable")]
     staying = np.union1d(hard, kept[np.unique(labels[kept], return_index=True)[1]])
@@ -35,6 +34,11 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
     filled[given_up] = more[:len(given_up)]
     repeated[more[:len(given_up)]] = True
     return filled, left_out, repeated
+
+
+def worst_first(losses):
+    """Numbers of the records by loss, the highest first, before it what is no number. float [n] -> int [n]"""
+    return np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")
 
 
 def _filled(places, labels, left_out, random):

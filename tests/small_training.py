@@ -4,8 +4,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from models.classifier import build_classifier
-from models.heads import L2SoftmaxHead
+from models.heads import HEADS, L2SoftmaxHead
 from models.losses import make_loss
+from models.random_layers import generators_with_state, track_generators
 from training.classifier_step import TrainedClassifier
 from training.loop import Plan, Training
 from training.optimizers import make_optimizer
@@ -53,6 +54,23 @@ def dense_classifier(policy="float32"):
         x = keras.layers.Conv2D(8, 3, activation="relu")(images)
         x = keras.layers.GlobalAveragePooling2D()(x)
         return TrainedClassifier(images, L2SoftmaxHead(5, name="head")(x))
+    return built(policy, build)
+
+
+def random_classifier(policy="float32", lr=0.05, head="adacos", **step):
+    """A classifier of 16 px images with BatchNorm, stochastic depth and dropout, ready to train."""
+    def build():
+        images = keras.Input((16, 16, 1))
+        with generators_with_state():
+            x = keras.layers.Conv2D(8, 3, 2, use_bias=False)(images)
+            x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+            branch = keras.layers.Conv2D(8, 3, padding="same")(x)
+            branch = keras.layers.Dropout(0.3, noise_shape=(None, 1, 1, 1))(branch)
+            x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([x, branch]))
+            x = keras.layers.Dropout(0.3)(x)
+        model = TrainedClassifier(images, HEADS[head](5, name="head")(x))
+        track_generators(model)
+        return ready(model, make_optimizer("adam", lr), **step)
     return built(policy, build)
 
 

@@ -1,13 +1,17 @@
+import pathlib
+import re
 import subprocess
 import sys
 
+import keras_cv_attention_models
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow import keras
 
 from models.backbones import build_backbone, list_backbones, register_backbone, resolve_backbone
-from models.kecam_package import TokensToMap
+from models.kecam_package import RELEASES, TokensToMap, model_name
+from models.packages import PACKAGES
 from models.weight_files import Mismatch, layers_of, load_layers, read_layers
 
 # The smallest network of each package, its input side, and a weight that is published for it.
@@ -209,7 +213,6 @@ def get_file(monkeypatch):
         return str(download.path)
     download.path, download.calls = None, 0
 
-    import keras_cv_attention_models
     from classification_models.tfkeras import tfkeras  # not always the module object that keras.utils is
     from tf_keras.src.utils import data_utils
     for module in (keras_cv_attention_models.backend, keras.utils, tfkeras.utils, data_utils):
@@ -235,6 +238,48 @@ def test_unknown_weights_are_refused_and_the_known_listed(name, known, get_file)
     with pytest.raises(ValueError, match=f"no published weights 'imagenet22k'; it has: {known}"):
         build_backbone(name, (32, 32, 3), weights="imagenet22k")
     assert get_file.calls == 0
+
+
+@pytest.fixture
+def building_fails(monkeypatch):
+    def fail(*positional, **named):
+        raise AssertionError("a network was built before its weights were known")
+    for package in PACKAGES.values():
+        monkeypatch.setattr(type(package), "build", fail)
+
+
+@pytest.mark.parametrize("name, weights, error", [
+    *((name, "no_such", ValueError) for name in ("resnet152", "senet154", "efficientnet_l2", "beit_l",
+                                                 "dpn92", "efficientnet:EfficientNetB7")),
+    ("senet154", "missing.h5", FileNotFoundError), ("wide_resnet10_2", "missing.keras", FileNotFoundError),
+    ("senet154", "imagenet", OSError), ("efficientnet_l2", "noisy-student", OSError),
+    ("beit_l", "imagenet21k-ft1k", OSError), ("resnet101d", "imagenet", OSError)])
+def test_weights_are_refused_before_anything_is_built(name, weights, error, building_fails, get_file):
+    with pytest.raises(error, match=weights):
+        build_backbone(name, (224, 224, 1), weights=weights)
+
+
+def test_the_input_is_refused_though_weights_are_asked_for(get_file):
+    with pytest.raises(ValueError, match="cannot be built for input .16, 16, 1.*works at 32x32 px"):
+        build_backbone("applications:MobileNetV2", (16, 16, 1), weights="imagenet")
+    assert get_file.calls == 0
+
+
+def test_kecam_tells_the_name_of_every_network_without_building_it():
+    names = {path: model_name(path) for path in PACKAGES["kecam"].names()}
+    assert len(names) > 400 and names["efficientnet.EfficientNetV1L2"] == "efficientnet_v1-l2"
+    built = build_backbone(SMALL["kecam"][0], (32, 32, 3))
+    assert built.name == names["mobilenetv3_family.LCNet050"]
+
+
+def test_kecam_releases_are_called_as_in_its_sources():
+    found = {}
+    call = r'reload_model_weights\(\w+, (?:pretrained_dict=)?\w+, (?:sub_release=)?"(\w+)"'
+    for path in pathlib.Path(keras_cv_attention_models.__file__).parent.rglob("*.py"):
+        for release in re.findall(call, path.read_text(encoding="utf-8")):
+            found[path.parent.name] = release
+    assert len(found) > 30
+    assert {folder: release for folder, release in found.items() if folder != release} == RELEASES
 
 
 @pytest.mark.parametrize("package, channels", [("kecam", 1), ("kecam", 3), ("efficientnet", 1),

@@ -136,7 +136,7 @@ def trained(steps, policy="float32", xla=False, targets=None, **options):
     """Losses of the steps of a student, on the same images."""
     keras.mixed_precision.set_global_policy(policy)
     try:
-        student, teacher = network(), network(seed=2)
+        student, teacher = network(stages=1), network(stages=1, seed=2)
         student.set_objective(make_loss("cross_entropy"), distillation=Distillation(
             student, teacher, **OPTIONS | options))
         student.set_step(make_optimizer("adam", 0.01), xla=xla)
@@ -180,7 +180,7 @@ weights = []
 for strategy, accumulate in ((choose_strategy(None, cpu_replicas=2), 2),
                              (tf.distribute.OneDeviceStrategy("CPU:0"), 1)):
     with strategy.scope():
-        student, teacher = network(), network(seed=2)
+        student, teacher = network(stages=1), network(stages=1, seed=2)
         student.set_objective(make_loss("cross_entropy"),
                               distillation=Distillation(student, teacher, **OPTIONS))
         student.set_step(make_optimizer("sgd", 0.05), accumulate)
@@ -205,7 +205,7 @@ def test_two_devices_and_micro_batches_give_the_weights_of_one():
 
 @pytest.mark.parametrize("other, options, says", [
     (dict(classes=4), {}, "the teacher tells 4 classes apart, the student 5"),
-    (dict(stages=1), {"student_input": INPUT | {"size": 20}}, "images of 16 px in 1 channels, the student 20"),
+    ({}, {"student_input": INPUT | {"size": 20}}, "images of 16 px in 1 channels, the student 20"),
     (dict(size=14), {}, r"none: the student has 8x8, 4x4, the teacher 7x7"),
     ({}, {"temperature": 0}, "temperature above 0, got 1.0, 1000.0 and 0")])
 def test_what_does_not_fit_is_refused(other, options, says):

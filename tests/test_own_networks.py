@@ -45,7 +45,8 @@ def densenet161(k=48):
 def dpn92(groups=32):
     c = 64
     total = conv(49, 3, c)
-    for n, width, residual, k in ((3, 96, 256, 16), (4, 192, 512, 32), (20, 384, 1024, 24), (3, 768, 2048, 128)):
+    for n, width, residual, k in ((3, 96, 256, 16), (4, 192, 512, 32), (20, 384, 1024, 24),
+                                  (3, 768, 2048, 128)):
         total += 2 * c + c * (residual + 2 * k)
         for number in range(n):
             total += 2 * c + conv(1, c, width) + conv(9, width // groups, width) + width * (residual + k)
@@ -72,7 +73,8 @@ def pnasnet5large():
         return side ** 2 * c + conv(1, c, f) + side ** 2 * f + conv(1, f, f)
 
     total, before, last = conv(9, 3, 96), None, 96
-    for f, stride in [(54, 2), (108, 2), *4 * [(216, 1)], (432, 2), *3 * [(432, 1)], (864, 2), *3 * [(864, 1)]]:
+    for f, stride in [(54, 2), (108, 2), *4 * [(216, 1)], (432, 2), *3 * [(432, 1)], (864, 2),
+                      *3 * [(864, 1)]]:
         total += conv(1, last, f) + sum(separable(side, f, f) for side in (7, 5, 3, 3))
         total += conv(1, f, f) if stride == 2 else 0
         if before is None:  # used as it is
@@ -89,8 +91,9 @@ COUNTED = {"densenet161": densenet161, "dpn92": dpn92, "inception_v4": inception
 
 # The published networks
 
-@pytest.fixture(scope="module", params=[
-    "densenet161", "dpn92", "inception_v4", pytest.param("pnasnet5large", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["dpn92", "inception_v4",
+                                        pytest.param("densenet161", marks=pytest.mark.slow),
+                                        pytest.param("pnasnet5large", marks=pytest.mark.slow)])
 def network(request):
     yield build_backbone(request.param, (96, 112, 3))
     keras.backend.clear_session()
@@ -143,7 +146,8 @@ def check_that_every_weight_learns(network, images):
     with tf.GradientTape() as tape:
         features = network(images, training=True)
         loss = tf.reduce_mean(tf.cast(features, tf.float32)[..., ::2])
-    for variable, gradient in zip(network.trainable_variables, tape.gradient(loss, network.trainable_variables)):
+    gradients = tape.gradient(loss, network.trainable_variables)
+    for variable, gradient in zip(network.trainable_variables, gradients):
         assert np.isfinite(gradient).all() and np.any(gradient), variable.name
     return features
 
@@ -161,7 +165,8 @@ def test_smaller_inputs_are_refused(name, side, works_at):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, side", [("inception_v4", 75), ("densenet161", 29), ("dpn92", 8), ("pnasnet5large", 8)])
+@pytest.mark.parametrize("name, side", [("inception_v4", 75), ("densenet161", 29), ("dpn92", 8),
+                                        ("pnasnet5large", 8)])
 def test_the_smallest_inputs_work(name, side):
     network = build_backbone(name, (side, side, 1))
     assert network.output_shape[1:3] == (1, 1)

@@ -41,6 +41,7 @@ from tensorflow import keras
 from tests.small_training import dense_classifier, ready
 from training.devices import choose_strategy
 from training.loop import Plan, Training
+from training.optimizers import make_optimizer
 strategy = choose_strategy(None, cpu_replicas=int(sys.argv[1]))
 accumulate, policy = int(sys.argv[2]), sys.argv[3]
 random = np.random.default_rng(0)
@@ -48,7 +49,10 @@ images = random.normal(size=(48, 8, 8, 1)).astype(np.float32)
 targets = np.eye(5, dtype=np.float32)[random.integers(0, 5, 48)]
 batches = tf.data.Dataset.from_tensor_slices((images, targets)).batch(16, drop_remainder=True).repeat()
 with strategy.scope():
-    model = ready(dense_classifier(policy), accumulate=accumulate, clip_norm=0.5)
+    optimizer = make_optimizer("sgd", 0.1, weight_decay=1e-3)
+    if policy == "mixed_float16":  # a scale at which no step overflows, on however many devices
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=128)
+    model = ready(dense_classifier(policy), optimizer, accumulate=accumulate, clip_norm=0.5)
 training = Training(model, strategy, tempfile.mkdtemp(), Plan(3, 3, "loss", 16),
                     lambda start, worker, n: batches.skip(start))
 training.run()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from records.files import replaced, write_json
 from training.freezing import unfrozen
-from training.optimizers import read_learning_rate
+from training.optimizers import optimizer_variables, read_learning_rate
 from training.progress import Progress
 from training.run_log import RunLog
 from training.signals import Interrupted, noticed_signals
@@ -67,7 +67,7 @@ class Training:
 
     model: training.step.Trained, ready to train. folder: the run's. batches_of: function (start step,
     worker, n_workers) -> Dataset from that step on. validate: function of the model giving a dict of
-    figures, or None. plateau, early_stop: training.schedules.Plateau and EarlyStop, or None.
+    figures, or None. plateau, early_stop: training.plateau.Plateau and EarlyStop, or None.
     epoch_end: functions of (model, epoch from 1, row) called after each epoch; one that returns True
     has changed the data from here on, and batches_of is asked again.
     """
@@ -85,11 +85,12 @@ class Training:
                                         aggregation=tf.VariableAggregation.SUM)
         self.snapshots = Snapshots(
             self.folder / "checkpoints", self._variables(), strategy, plan.keep_checkpoints)
-        self.execute = execution(model, strategy, self.bad_step, xla, plan.steps_per_execution > 1)
+        self.execute = execution(model, strategy, plan, self.bad_step, xla)
 
     def _variables(self):
         model = self.model
         roots = {"model": model, "optimizer": model.optimizer, "bad_step": self.bad_step,
+                 "slots": optimizer_variables(model.optimizer),  # legacy ones hide them
                  "metrics": {metric.name: metric for metric in model.metrics}}
         if model.averages:
             roots["averages"] = model.averages.variables
@@ -265,14 +266,17 @@ class Training:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def execution(model, strategy, bad_step, xla, several):
+def execution(model, strategy, plan, bad_step, xla):
     """A function (iterator, how many steps) that takes them in one call; compiled once.
 
     bad_step: variable that gets the number, from 1, of the first step with a loss that is no number.
-    several: whether more than one step is ever asked for.
     """
+    part = plan.batch_size // strategy.num_replicas_in_sync
+
     def step(data):
-        model.train_step(data)
+        # Static shapes are lost where several workers share out data sets of unknown length.
+        model.train_step(tf.nest.map_structure(
+            lambda x: tf.ensure_shape(x, [part, *x.shape[1:]]), data))
         total = tf.convert_to_tensor(model.measures()["loss"].total)  # of this device
         here = tf.cast(model.optimizer.iterations, tf.int32)
         bad_step.assign(tf.where(tf.math.is_finite(total) | (bad_step != 0), bad_step, here))
@@ -286,5 +290,5 @@ def execution(model, strategy, bad_step, xla, several):
     def many(iterator, steps):
         for _ in tf.range(steps):
             strategy.run(compiled, (next(iterator),))
-    return (lambda iterator, steps: many(iterator, tf.constant(steps))) if several else (
+    return (lambda iterator, steps: many(iterator, tf.constant(steps))) if plan.steps_per_execution > 1 else (
         lambda iterator, steps: one(iterator))

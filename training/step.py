@@ -61,7 +61,7 @@ class Trained:
         n = self.accumulate
         if n == 1:
             return part(batch)
-        size = tf.nest.flatten(batch)[0].shape[0] // n  # static, see check_accumulation
+        size = tf.nest.flatten(batch)[0].shape[0] // n  # static
         micros = tf.nest.map_structure(
             lambda x: tf.reshape(x, [n, size, *x.shape[1:]]), batch)
 

@@ -68,5 +68,5 @@ def distributed(strategy, batches_of, batch_size):
 
     def of_pipeline(context):
         part = batches_of(context.input_pipeline_id, context.num_input_pipelines)
-        return part.rebatch(context.get_per_replica_batch_size(batch_size))
+        return part.rebatch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
     return strategy.distribute_datasets_from_function(of_pipeline)
