@@ -20,7 +20,7 @@ from tensorflow import keras
 
 from models.centernet import build_centernet
 from models.centernet_targets import centernet_targets
-from training.centernet_step import CenterNetLoss, TrainedCenterNet, compile_centernet
+from training.centernet_step import CenterNetLoss, TrainedCenterNet
 from training.optimizers import make_optimizer
 
 FEW, MANY = 80, 4212
@@ -34,7 +34,7 @@ class DenseClasses(TrainedCenterNet):
             maps["features"], self.class_conv.kernel, 1, "SAME") + self.class_conv.bias),
             training=True)
         logits = tf.einsum("bhwd,dc->bhwc", embedding, self.class_kernel) + self.class_bias
-        weights, total = [], []
+        total = []
         for row in (-1, 0, 1):
             for column in (-1, 0, 1):
                 at = targets["cells"] + [row, column]
@@ -45,15 +45,15 @@ class DenseClasses(TrainedCenterNet):
                 loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
                     tf.maximum(targets["class_ids"], 0), picked)
                 total.append(tf.reduce_sum(loss * weight))
-                weights.append(tf.reduce_sum(weight))
-        return tf.add_n(total) / tf.add_n(weights)
+        return tf.add_n(total)
 
 
 def build(kind, classes, options):
     keras.utils.set_random_seed(1)
     model = build_centernet(backbone=options.backbone, n_classes=classes,
                             cls={"ours": TrainedCenterNet, "dense": DenseClasses}[kind])
-    compile_centernet(model, make_optimizer("adamw", 1e-5), CenterNetLoss())
+    model.set_loss(CenterNetLoss())
+    model.set_step(make_optimizer("adamw", 1e-5))
     return model
 
 

@@ -31,7 +31,7 @@ from pipeline.geometry import Geometry, warp
 from pipeline.page_batches import PageBoxes, page_training_batches
 from pipeline.page_geometry import draw_page_maps, place_boxes, select_boxes
 from pipeline.windows import cut_windows, page_data, place_windows, window_side
-from training.centernet_step import CenterNetLoss, TrainedCenterNet, compile_centernet
+from training.centernet_step import CenterNetLoss, TrainedCenterNet
 from training.optimizers import make_optimizer
 
 WARM_UP = 3  # batches before the clock starts
@@ -281,8 +281,8 @@ def main():
 def step_rate(batches, backbone, steps=2):
     """Crops per second of the training step alone, on the pipeline's own batch."""
     model = build_centernet(backbone=backbone, n_classes=4212, cls=TrainedCenterNet)
-    compile_centernet(model, make_optimizer("adamw", 5e-5), CenterNetLoss(),
-                      xla=bool(tf.config.list_physical_devices("GPU")))
+    model.set_loss(CenterNetLoss())
+    model.set_step(make_optimizer("adamw", 5e-5), xla=bool(tf.config.list_physical_devices("GPU")))
     images, targets = next(iter(batches))
     iterator = iter(tf.data.Dataset.from_tensors((images, targets)).repeat())
     step = model.make_train_function()

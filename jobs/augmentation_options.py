@@ -47,6 +47,8 @@ def add_augmentation_classify(parser):
     augment.add_argument("--rrc_ratio", type=_range, default=(1.0, 1.0), metavar="LOW,HIGH",
                          help="random resized crop: width over height (system A: 0.875,1.143; "
                               "default: 1,1)")
+    augment.add_argument("--rrc_place", choices=["random", "centre"], default="random",
+                         help="where the crop lies; centre is for a fixed view (system A's refinement)")
     for name, what in (("hflip", "a flip left to right"), ("vflip", "a flip upside down"),
                        ("quarter_turns", "a turn by 90, 180 or 270 degrees"),
                        ("aug_percentage", "one of Turtle Recall's nine: two flips, quarter turns, "

@@ -3,7 +3,8 @@ import argparse
 import difflib
 
 from arguments import number, on_off, path, values
-from training import addons  # loads no TensorFlow
+from models.loss_specs import parse_loss  # neither this nor the next loads TensorFlow
+from training import addons
 
 MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accuracy")
 HEADS = ("l2_softmax", "softmax", "arcface", "cosface", "sphereface", "adacos")
@@ -34,7 +35,7 @@ def add_head(parser):
                            "4096)")
     head.add_argument("--dropout", type=number(float, 0, 0.95), default=0.0,
                       help="share of the features before the head")
-    head.add_argument("--loss", default="cross_entropy", metavar="NAME[:WEIGHT],...",
+    head.add_argument("--loss", type=_loss, default="cross_entropy", metavar="NAME[:WEIGHT],...",
                       help="one of cross_entropy, focal, bce, binary_focal, lovasz_hinge, or a "
                            "weighted sum of several, such as binary_focal:1,lovasz_hinge:0.5 "
                            "(default: cross_entropy)")
@@ -212,6 +213,9 @@ def check(parser, o):
 
 
 def check_classifier(parser, o):
+    if o.class_weights != "none" and "lovasz_hinge" in o.loss:
+        parser.error("--class_weights does not go with --loss=lovasz_hinge, which ranks classes instead "
+                     "of adding their terms")
     if o.margin is not None and o.head not in MARGINS:
         parser.error(f"--margin is of --head={', '.join(MARGINS)}, not {o.head}")
     if o.temperature is not None and o.head in ("softmax", "adacos"):
@@ -227,6 +231,14 @@ def check_classifier(parser, o):
         for name in ("teacher_weight", "teacher_temperature", "attention_weight"):
             if getattr(o, name) != parser.get_default(name):
                 parser.error(f"--{name} needs --teacher")
+
+
+def _loss(text):
+    try:
+        parse_loss(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _optimizer(text):

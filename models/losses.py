@@ -5,11 +5,11 @@ to 0, several ones a row. logits: float32 [n, k] (cast if they are not). Result:
 Values and gradients are finite for every finite logit. class_weights: float32 [k], >= 0, multiply
 each class's term.
 """
-import math
 
 import numpy as np
 import tensorflow as tf
 
+from models.loss_specs import parse_loss
 from models.registry import Registry
 
 LOSSES = Registry("loss")
@@ -125,20 +125,3 @@ def make_loss(spec, class_weights=None, gamma=2.0, alpha=None):
         return tf.add_n([weight * LOSSES[name](targets, logits, **options[name])
                          for name, weight in weights.items()])
     return loss
-
-
-def parse_loss(spec):
-    """{name: weight} of "name:weight,name:weight"; ValueError as make_loss."""
-    weights = {}
-    for part in spec.split(","):
-        name, colon, text = part.strip().partition(":")
-        LOSSES[name]  # a wrong name is refused, with the closest right ones
-        if name in weights:
-            raise ValueError(f"loss {name!r} is named twice in {spec!r}; add its weights up")
-        try:
-            weights[name] = float(text) if colon else 1.0
-        except ValueError:
-            weights[name] = math.nan
-        if not 0 < weights[name] < math.inf:
-            raise ValueError(f"the weight of loss {name!r} is a number above 0, not {text!r} (in {spec!r})")
-    return weights

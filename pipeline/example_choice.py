@@ -6,9 +6,9 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
     """An epoch of the same length, without the worst records and with the hardest twice.
 
     places: int [m], which record stands in each place of an epoch; one that is oversampled stands in
-    several. labels: int [n], 0.., class of each record. losses: float [n]; what is no number counts
-    as the highest. drop_worst, mine_hardest: shares of the n records, 0..0.5, rounded to whole
-    records. seed: of what numpy.random.default_rng takes.
+    several. labels: int [n], 0.., class of each record. losses: float [n], see worst_first.
+    drop_worst, mine_hardest: shares of the n records, 0..0.5, rounded to whole records. seed: as
+    numpy.random.default_rng takes it.
 
     Left out of all their places are the records of highest loss, but of a class never the last: the
     one of lowest loss stays. Others of the same class, drawn from those kept, take their places. Of
@@ -37,7 +37,7 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
 
 
 def worst_first(losses):
-    """Numbers of the records by loss, the highest first, before it what is no number. float [n] -> int [n]"""
+    """Numbers of the records, int [n], the highest loss first; what is no number counts as infinite."""
     return np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")
 
 

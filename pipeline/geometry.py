@@ -21,7 +21,8 @@ NINE_CROP = 0.7  # what is left of the sides when an image is turned by half a q
 class Geometry:
     """rotate, shear: degrees, each way. scale: share, each way. shift: share of the side, each way.
     rrc_scale: (least, most) area of the random resized crop as a share of the image's; rrc_ratio:
-    (least, most) width over height; (1, 1) for both is no crop. affine_p: probability of rotate,
+    (least, most) width over height; (1, 1) for both is no crop; rrc_centred: it is the middle one
+    instead of a random one. affine_p: probability of rotate,
     shear, scale and shift together. hflip, vflip: probability of a flip left to right, of one upside down.
     quarter_turns: probability of a turn by 90, 180 or 270 degrees. nine: probability of one of
     nine_views(). cubic: bicubic resampling instead of bilinear."""
@@ -31,6 +32,7 @@ class Geometry:
     shift: float = 0.0
     rrc_scale: tuple = (1.0, 1.0)
     rrc_ratio: tuple = (1.0, 1.0)
+    rrc_centred: bool = False
     affine_p: float = 1.0
     hflip: float = 0.0
     vflip: float = 0.0
@@ -56,17 +58,18 @@ def nine_views():
     return about_centre(tf.constant(np.array(matrices), tf.float32))
 
 
-def crop_boxes(seed, n, scale, ratio):
+def crop_boxes(seed, n, scale, ratio, centred=False):
     """Random resized crop boxes, float32 [n, 4]: x y w h in shares of the image's side.
 
     The area is uniform in `scale`, the logarithm of width / height in that of `ratio`, drawn up to
-    10 times until the box fits; its place is uniform.
+    10 times until the box fits; its place is uniform, or the middle.
     """
     area = uniform(seed, "rrc area", [n, TRIES], *scale)
     aspect = tf.exp(uniform(seed, "rrc ratio", [n, TRIES], *map(math.log, ratio)))
     sides = tf.stack([tf.sqrt(area * aspect), tf.sqrt(area / aspect)], axis=-1)  # [n, tries, 2]
     sides = first_that_fits(sides, tf.reduce_all(sides <= 1, axis=-1), 1.0)  # [n, 2]
-    corner = uniform(seed, "rrc place", [n, 2]) * (1 - sides)
+    place = 0.5 if centred else uniform(seed, "rrc place", [n, 2])
+    corner = place * (1 - sides)
     return tf.concat([corner, sides], axis=1)
 
 
@@ -103,7 +106,7 @@ def draw_maps(seed, n, geometry):
     matrix = tf.matmul(rotation(amount("rotate") * math.radians(g.rotate)), lean)
     shift = drawn[:, None] * uniform(seed, "shift", [n, 2], -1, 1) * g.shift
     maps = compose(matrix * grow[:, None, None], shift,
-                   crop_boxes(seed, n, g.rrc_scale, g.rrc_ratio))
+                   crop_boxes(seed, n, g.rrc_scale, g.rrc_ratio, g.rrc_centred))
     if g.hflip or g.vflip or g.quarter_turns:
         sides = tf.stack([sign(seed, "hflip", n, g.hflip), sign(seed, "vflip", n, g.vflip)], -1)
         turn = 1 + tf.cast(uniform(seed, "quarters", [n]) * 3, tf.int32)

@@ -214,8 +214,8 @@ def get_file(monkeypatch):
     download.path, download.calls = None, 0
 
     from classification_models.tfkeras import tfkeras  # not always the module object that keras.utils is
-    from tf_keras.src.utils import data_utils
-    for module in (keras_cv_attention_models.backend, keras.utils, tfkeras.utils, data_utils):
+    home = sys.modules[keras.utils.get_file.__module__]
+    for module in (keras_cv_attention_models.backend, keras.utils, tfkeras.utils, home):
         monkeypatch.setattr(module, "get_file", download)
     return download
 

@@ -1,5 +1,6 @@
 """The layout: imports go one way, the fixed files are there, help answers at once, recipes parse."""
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -49,12 +50,10 @@ def test_fixed_files_and_rooms_are_in_the_readme():
 
 @pytest.mark.parametrize("program", ["run.py", "create_tfrecords.py"])
 def test_help_answers_at_once_without_tensorflow(program):
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
-    assert done.returncode == 0 and min(seconds) < 0.5
+    used = lambda: sum(os.times()[2:4])  # of processes that ended, so that others do not count
+    before = used()
+    done = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and used() - before < 0.5
     loaded = subprocess.run([sys.executable, "-X", "importtime", program, "--help"],
                             capture_output=True, text=True).stderr
     assert "tensorflow" not in loaded and "numpy" not in loaded
@@ -66,7 +65,8 @@ def test_every_option_says_its_default(program):
     options = re.split(r"\n  (?=--)", text)[1:]
     plain = {"--overwrite", "--skip_bad", "--data_dir", "--out_dir", "--val_split", "--group_regex",
              "--data_tfrec_dir", "--pack", "--split", "--val_fold", "--undersample_to", "--truth_csv", "--unread_csv",
-             "--dim_pre", "--milestones_epochs", "--cpu_replicas", "--stem_stride"}  # no default
+             "--dim_pre", "--milestones_epochs", "--cpu_replicas", "--stem_stride", "--dry_run", "--lrs",
+             "--losses_after_epochs", "--teacher", "--init_from", "--checkpoint_every_steps"}  # no default
     for option in options:
         name = option.split()[0]
         assert name in plain or "default" in " ".join(option.split()), option
@@ -81,7 +81,8 @@ def test_recipes_parse_and_name_what_packs_them(recipe):
                                 *(["--json=z"] if "/coco/" in recipe else [])])
     else:
         options = parse([f"@{recipe}", "--data_tfrec_dir=x"])
-        assert options.pack.is_file()
+        # Systems B, C and E say in their heads what store they expect.
+        assert options.pack is None or options.pack.is_file()
 
 
 def refusal(capsys, *arguments):
@@ -95,7 +96,7 @@ def refusal(capsys, *arguments):
     (["--batchsize=4"], "unknown option --batchsize (did you mean --batch_size"),
     (["--batch=4"], "unknown option --batch"),  # no abbreviations
     (["--job=tran"], "'tran' is not one of preview, train, val, test, detect, submit, score (did you mean train?)"),
-    (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax (did you mean softmax?)"),
+    (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax, arcface, cosface, sphereface, adacos (did you mean softmax?)"),
     (["--lr=-1"], "-1 must be above 0"), (["--batch_size=1.5"], "'1.5' is not a whole number"),
     (["--rotate=190"], "at most 180"), (["--nesterov=yes"], "'yes' is neither on nor off"),
     (["--schedule=multistep"], "needs --milestones_epochs"),
@@ -128,7 +129,20 @@ def refusal(capsys, *arguments):
     (["--task=detect", "--architecture=hourglass104", "--dim=160"], "a multiple of 128"),
     (["--task=detect", "--architecture=hourglass104", "--backbone=resnet50"], "is of --architecture="),
     (["--task=detect", "--scales=1,1"], "several different ones"),
-    (["--job=train,score", "--truth_csv=x"], "call run.py twice")])
+    (["--job=train,score", "--truth_csv=x"], "call run.py twice"),
+    (["--optimizer=adm"], "'adm' is not one of sgd, adam"), (["--optimizer=tfa:LAMP"], "did you mean LAMB"),
+    (["--loss=bse"], "did you mean bce"), (["--loss=bce:0"], "weight"),
+    (["--loss=lovasz_hinge", "--class_weights=inverse"], "lovasz_hinge"),
+    (["--schedule=steps", "--milestones_epochs=2,3", "--lrs=0.1"], "1 for 2"), (["--lrs=0.1"], "is of --schedule=steps"),
+    (["--schedule=multistep", "--milestones_epochs=2,3", "--lr_factor=1,2,3"], "3 numbers for 2"),
+    (["--restart_mult=2"], "needs --restart_epochs"), (["--schedule=linear", "--restart_epochs=2"], "is of --schedule=cosine"),
+    (["--batch_size=64", "--accumulate=5"], "not a multiple of --accumulate=5"), (["--ema=1"], "at most 0.999999"),
+    (["--margin=0.3"], "--margin is of --head=arcface"), (["--head=adacos", "--temperature=0.1"], "not an option of --head=adacos"),
+    (["--neck_width=3"], "needs --neck"), (["--drop_worst=0.1"], "need --losses_after_epochs"),
+    (["--losses_after_epochs=1", "--drop_worst=0.1", "--undersample_to=9"], "do not go with --undersample_to"),
+    (["--attention_weight=1"], "needs --teacher"), (["--resume=on", "--overwrite"], "exclude each other"),
+    (["--job=val", "--dry_run"], "--dry_run is for --job=train"),
+    (["--task=detect", "--teacher=x"], "--teacher goes with --task=classify, not detect")])
 def test_impossible_options_are_refused(capsys, arguments, says):
     assert says in refusal(capsys, *arguments)
 

@@ -117,7 +117,8 @@ class Training:
         with noticed_signals() as signals:
             iterator = None
             while progress.epochs < plan.n_epochs and not progress.stopped:
-                iterator = iterator or self._iterator()
+                if progress.step < (progress.epochs + 1) * plan.steps_per_epoch:  # steps are left
+                    iterator = iterator or self._iterator()
                 self._epoch(iterator, signals)
                 if self._end_epoch():
                     iterator = None
