@@ -195,11 +195,11 @@ def _installed(package):
         return False
 
 
-def open_run(folder, task, pack=None, classes=None):
+def open_run(folder, task, pack=None, classes=None, option="--run_dir"):
     """The run in `folder`; None: the newest finished one in runs/, said in a line.
 
     task: of the run. pack: only runs on stores of this packing recipe are looked for, unless None;
-    then also only detectors that tell `classes` apart in this way.
+    then also only detectors that tell `classes` apart in this way. option: what named the folder.
     """
     if folder is None:
         found = []
@@ -224,7 +224,7 @@ def open_run(folder, task, pack=None, classes=None):
             (info["task"], info["class_names"], info["input"], info["network"], info["dataset"],
              info["options"], info["created"], info["task"] != "detect" or info["classes"])
     except FileNotFoundError:
-        raise RunError(f"no run at {folder} (run.json is absent): correct --run_dir, or train one "
+        raise RunError(f"no run at {folder} (run.json is absent): correct {option}, or train one "
                        "with --job=train") from None
     except (ValueError, KeyError, AttributeError, NotADirectoryError) as error:
         raise RunError(f"{folder}/run.json is damaged ({error})") from error
@@ -233,5 +233,5 @@ def open_run(folder, task, pack=None, classes=None):
                        f"{FORMAT_VERSION}: train it again")
     if info["task"] != task:
         raise RunError(f"{folder} is a run of --task={info['task']}, not of --task={task}: give "
-                       "another --run_dir")
+                       f"another {option}")
     return Run(folder, info)

@@ -10,7 +10,7 @@ def open_teacher(session):
     if not o.teacher:
         return None
     try:
-        teacher = open_run(o.teacher, o.task)
+        teacher = open_run(o.teacher, o.task, option="--teacher")
         teacher.weights()
     except RunError as error:
         raise OptionError(f"--teacher={o.teacher}: {error}") from error

@@ -175,8 +175,7 @@ def train(session, model, steps, batches_of, validate, started, epoch_end=()):
         print(f"resuming: {session.run.folder}, step {training.progress.step} of "
               f"{steps * o.n_epochs}")
     training.run()
-    seconds = session.run.info.get("training_seconds", 0) + time.monotonic() - started
-    session.run.update(finished=True, training_seconds=round(seconds, 1))
+    session.run.update(finished=True, training_seconds=round(time.monotonic() - started, 1))
     with unfrozen(model):
         model.load_weights(session.run.weights())
     session.model = model

@@ -74,7 +74,7 @@ def add_teacher(parser):
     teacher.add_argument("--teacher", type=path,
                          help="a finished run of the same classes, input size and channels")
     teacher.add_argument("--teacher_weight", type=number(float, 0), default=1.0,
-                         help="of the cross-entropy with the teacher's softened probabilities, "
+                         help="of the divergence (KL) from the teacher's softened probabilities, "
                               "times temperature squared")
     teacher.add_argument("--teacher_temperature", type=number(float, above=0), default=4.0,
                          help="softens both sides' logits")
@@ -222,6 +222,9 @@ def check_classifier(parser, o):
         parser.error(f"--temperature is not an option of --head={o.head}")
     if o.neck_width is not None and o.neck == "none":
         parser.error("--neck_width needs --neck")
+    if max(o.losses_after_epochs, default=0) > o.n_epochs:
+        parser.error(f"--losses_after_epochs={max(o.losses_after_epochs)} is more than --n_epochs="
+                     f"{o.n_epochs}")
     if (o.drop_worst or o.mine_hardest) and not o.losses_after_epochs:
         parser.error("--drop_worst and --mine_hardest need --losses_after_epochs, such as 3")
     if (o.drop_worst or o.mine_hardest) and o.undersample_to:

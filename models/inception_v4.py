@@ -41,7 +41,7 @@ REDUCTION_A = ([reducing(384)],
                [Conv(192, 1), Conv(224, 3), reducing(256)],
                [MAX])
 INCEPTION_B = ([Conv(384, 1)],
-               [Conv(192, 1), Conv(224, (7, 1)), Conv(256, (1, 7))],
+               [Conv(192, 1), Conv(224, (1, 7)), Conv(256, (7, 1))],
                [Conv(192, 1), Conv(192, (7, 1)), Conv(224, (1, 7)), Conv(224, (7, 1)), Conv(256, (1, 7))],
                [AVERAGE, Conv(128, 1)])
 REDUCTION_B = ([Conv(192, 1), reducing(192)],

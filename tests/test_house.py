@@ -80,7 +80,7 @@ def test_recipes_parse_and_name_what_packs_them(recipe):
         create_tfrecords.parse([f"@{recipe}", "--data_dir=x", "--out_dir=y",
                                 *(["--json=z"] if "/coco/" in recipe else [])])
     else:
-        options = parse([f"@{recipe}", "--data_tfrec_dir=x"])
+        options = parse([f"@{recipe}", "--data_tfrec_dir=x", "--job=train"])
         # Systems B, C and E say in their heads what store they expect.
         assert options.pack is None or options.pack.is_file()
 

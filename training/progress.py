@@ -6,7 +6,7 @@ import dataclasses
 class Progress:
     """step: steps taken. rows: the log, a dict of figures per finished epoch. best: the best value of
     the monitored figure, best_epoch: from 1. plateau, early_stop: their own states. stopped: no
-    further epoch follows. selection: what training.example_losses left out or repeats, by epoch."""
+    further epoch follows."""
     step: int = 0
     rows: list = dataclasses.field(default_factory=list)
     best: float | None = None
