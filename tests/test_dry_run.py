@@ -34,7 +34,7 @@ def network():
 
 
 # Multiply-adds: of the output, how many values x of the kernel, how many are added up.
-FORWARD = {0: 25 * 6 * 9 * 2, 2: 25 * 12 * 9, 3: 25 * 8 * 9 * 4, 4: 25 * 4 * 4, 5: 25 * 4 * 4 * 3,
+FORWARD = {0: 25 * 6 * 9 * 2, 2: 25 * 12 * 9, 3: 25 * 8 * 9 * 6, 4: 25 * 4 * 4, 5: 25 * 4 * 4 * 3,
            7: 3 * 5}
 
 
