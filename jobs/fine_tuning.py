@@ -14,7 +14,8 @@ def prepare_weights(session, model):
     """Takes --init_from and --freeze to a new network, before its optimizer is made."""
     o = session.options
     if o.init_from:
-        print(f"weights: {init_from(model, open_run(o.init_from, o.task, option="--init_from"), session.run)}")
+        source = open_run(o.init_from, o.task, option="--init_from")
+        print(f"weights: {init_from(model, source, session.run)}")
     if o.freeze != "none":
         frozen = freeze(model, o.freeze)
         learning = sum(int(np.prod(v.shape)) for v in model.trainable_variables)

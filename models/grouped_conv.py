@@ -1,7 +1,7 @@
 """A grouped convolution that trains on CPUs too.
 
-There TensorFlow has no gradient of it, and Keras's own detour, a compiled convolution, took 40 times
-as long as what is done here.
+There TensorFlow has no gradient of it, and Keras's own detour, a compiled convolution, took 13 to 22
+times as long as what is done here (768 channels in 32 groups, 6 and 14 px).
 """
 import tensorflow as tf
 from tensorflow import keras

@@ -68,9 +68,9 @@ def test_another_split_of_the_same_store_is_refused(trained, store, capsys):
 
 
 def test_a_folder_is_taken_by_one_of_two_runs(tmp_path):
-    first, second = (plan_run(tmp_path / "run", False, {}) for _ in range(2))
+    first, second = (plan_run(tmp_path / "run", False, "auto", {}) for _ in range(2))
     first.create()
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(RunError, match="is being trained by another process"):
         second.create()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is False
 
@@ -156,7 +156,7 @@ def classified_pages(folder, truth, tmp_path, image_folder="train"):
                            f"--out_dir={tmp_path / 'test'}", "--denoise=off", "--workers=1"])
     labels = {f"{page}:{i}": box[0] for page, boxes in truth.items() for i, box in enumerate(boxes)}
     names = sorted(set(labels.values()))
-    made = plan_run(tmp_path / "run", False, {}, task="classify", class_names=names, input={},
+    made = plan_run(tmp_path / "run", False, "auto", {}, task="classify", class_names=names, input={},
                     network={}, dataset={})
     made.create()
     (made.folder / "predictions").mkdir()
