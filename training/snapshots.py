@@ -4,6 +4,8 @@ A snapshot is an .npz (a zip of arrays; nothing in it is pickled, and each membe
 names say where in the training a variable belongs, "optimizer/_variables/3". A variable that each
 device keeps for itself (BatchNorm's statistics, sums of metrics) is stored once per device.
 """
+import collections
+import itertools
 import json
 import os
 import pathlib
@@ -54,16 +56,22 @@ class Snapshots:
     def save(self, step, state):
         """Writes the snapshot of `step`, beside and renamed. state: dict for JSON.
 
-        All workers of a distributed training call it; the chief writes.
+        All workers of a distributed training call it; the chief writes, one variable after the other,
+        so that no more than the largest is held.
         """
-        arrays = {name: self._values(variable) for name, variable in self.variables.items()}
+        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        arrays = itertools.chain([("state.json", text)], (
+            (f"v/{name}", self._values(variable)) for name, variable in self.variables.items()))
         if not is_chief():
+            collections.deque(arrays, maxlen=0)  # what is gathered, all gather
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path, beside = self.folder / f"step-{step:09d}.npz", self.folder / ".new.npz"
-        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
         with open(beside, "wb") as file:
-            np.savez(file, **{"state.json": text}, **{f"v/{k}": v for k, v in arrays.items()})
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in arrays:
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

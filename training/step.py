@@ -1,4 +1,6 @@
 """One optimizer step of a keras.Model, on every device: accumulation, clipping, averaged weights."""
+import contextlib
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -130,11 +132,6 @@ class WeightAverages:
                         aggregation=_aggregation(weight))
             for place, weight in enumerate(model.weights)]
 
-    def reset(self):
-        """Begins from the model's weights as they are."""
-        for average, weight in zip(self.variables, self.model.weights):
-            average.assign(weight)
-
     def update(self, step):
         """Inside a replica; step: steps taken."""
         step = tf.cast(step, tf.float32)
@@ -142,22 +139,15 @@ class WeightAverages:
         for average, weight in zip(self.variables, self.model.weights):
             average.assign_add(tf.cast(rate, average.dtype) * (weight - average))
 
+    @contextlib.contextmanager
     def exchanged(self):
-        """A context in which the model has the averages for weights."""
-        return _Exchanged(self)
-
-
-class _Exchanged:
-    def __init__(self, averages):
-        self.averages = averages
-
-    def __enter__(self):
-        model = self.averages.model
-        self.own = model.get_weights()
-        model.set_weights([average.numpy() for average in self.averages.variables])
-
-    def __exit__(self, *_):
-        self.averages.model.set_weights(self.own)
+        """In this context the model has the averages for weights."""
+        own = self.model.get_weights()
+        self.model.set_weights([average.numpy() for average in self.variables])
+        try:
+            yield
+        finally:
+            self.model.set_weights(own)
 
 
 def _aggregation(weight):
