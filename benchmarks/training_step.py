@@ -13,7 +13,8 @@ Sections:
   overhead  an epoch of the training loop on one batch in memory, without checkpoints, against the
             same train_step called in a plain loop, in one process
 
-A ratio is that of two runs of the same round. PyTorch: pip install -r requirements-benchmarks.txt
+A ratio is that of two runs of the same round. TF_ENABLE_ONEDNN_OPTS=1 before the command has TensorFlow
+use oneDNN also where it does not by itself (CPUs without AVX-512). PyTorch: pip install -r requirements-benchmarks.txt
 """
 import argparse
 import importlib.util
@@ -44,8 +45,8 @@ def build(name, options):
     from training.optimizers import make_optimizer
 
     keras = tf.keras
-    keras.mixed_precision.set_global_policy({"bfloat16": "mixed_bfloat16"}.get(options.dtype,
-                                                                               "float32"))
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if options.dtype == "bfloat16" else
+                                            "float32")
     keras.utils.set_random_seed(1)
     shape = (options.size, options.size, 3)
     model = build_classifier(name, shape, N_CLASSES, head="softmax", cls=TrainedClassifier)
@@ -75,7 +76,7 @@ def wait(model):
 
 
 def ours(name, options):
-    """((count of parameters, FLOPs of a step), {"step", "matmul", "conv": a function that does it once})"""
+    """((count of parameters, FLOPs of a step), {"step", "matmul", "conv": a function doing it once})"""
     import tensorflow as tf
     from training.cost import network_flops
     model, batch = build(name, options)
@@ -217,7 +218,7 @@ def parse(argv=None):
     parser.add_argument("--section", choices=["peer", "overhead", "all"], default="all",
                         help="(default: all)")
     parser.add_argument("--backbones", default="resnet34,resnet50",
-                        help="separated by commas; for section peer of these two (default: both)")
+                        help="separated by commas; PyTorch has these two (default: %(default)s)")
     for name, default, what in (("size", 112, "side of an image, px"), ("batch_size", 32, "images"),
                                 ("repeats", 5, "rounds"), ("steps", 4, "of a round")):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (default: {default})")

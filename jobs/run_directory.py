@@ -2,7 +2,7 @@
 
   run.json            options, versions, data set, class names, input format, network, results
   checkpoints/        best and last weights, each with its figures; step-*.npz to go on from
-  log.csv tensorboard/
+  log.csv tensorboard/ example_losses/
   predictions/*.npz   submission.csv
 """
 import dataclasses

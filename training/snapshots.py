@@ -122,7 +122,7 @@ class Snapshots:
     def _values(self, variable):
         if per_device(variable):
             return gathered_parts(variable, self.strategy)  # [devices, ...]
-        return _parts(variable)[0].numpy()
+        return np.asarray(_parts(variable)[0])
 
 
 def read_snapshot(path):
