@@ -37,6 +37,7 @@ if [[ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]]; then
     echo "setting up $environment with $("$base" --version)"
     rm -rf "$environment"
     "$base" -m venv "$environment"
+    echo '*' >"$environment/.gitignore"  # as that of Python 3.13 does by itself
   fi
   echo "installing $REQUIREMENTS ${EXTRA_REQUIREMENTS:-} into $environment (a minute or two)"
   "$PYTHON" -m pip install --disable-pip-version-check -r "$REQUIREMENTS" \

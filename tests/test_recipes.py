@@ -15,7 +15,7 @@ RECIPES = sorted(str(path) for path in pathlib.Path("recipes").rglob("*.args")
 
 
 def options_of(recipe):
-    return parse([f"@{recipe}", "--data_tfrec_dir=x"])
+    return parse([f"@{recipe}", "--data_tfrec_dir=x", "--job=train"])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -48,7 +48,7 @@ def networks():
     for recipe in RECIPES:
         if pathlib.Path(recipe).parent.name in ("kuzushiji", "turtle", "imet", "cdiscount"):
             options = options_of(recipe)
-            if options.task == "classify":
+            if options.task == "classify" and options.dim:  # refine.args has no network of its own
                 found.setdefault((options.backbone, options.dim, options.n_channels, options.neck), recipe)
     return list(found.values())
 

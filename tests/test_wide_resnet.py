@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 from tensorflow import keras
@@ -34,6 +36,5 @@ def test_other_depths_are_refused(depth):
 
 
 def test_keras_is_keras_2():
-    assert keras.layers.Layer.__module__.startswith("tf_keras")
-    import tf_keras
-    assert tf_keras.__version__.startswith("2")
+    package = keras.layers.Layer.__module__.split(".")[0]  # tf_keras; under TensorFlow 2.15 keras
+    assert importlib.import_module(package).__version__.startswith("2.")
