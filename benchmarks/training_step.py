@@ -13,8 +13,10 @@ Sections:
   overhead  an epoch of the training loop on one batch in memory, without checkpoints, against the
             same train_step called in a plain loop, in one process
 
-A ratio is that of two runs of the same round. TF_ENABLE_ONEDNN_OPTS=1 before the command has TensorFlow
-use oneDNN also where it does not by itself (CPUs without AVX-512). PyTorch: pip install -r requirements-benchmarks.txt
+A ratio is that of two runs of the same round; on a machine that others use it flatters ours, as
+PyTorch's threads wait for each other. TF_ENABLE_ONEDNN_OPTS=1 before the command has TensorFlow use
+oneDNN also where it does not by itself (CPUs without AVX-512).
+PyTorch: pip install -r requirements-benchmarks.txt
 """
 import argparse
 import importlib.util
@@ -223,7 +225,8 @@ def parse(argv=None):
                                 ("repeats", 5, "rounds"), ("steps", 4, "of a round")):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32",
-                        help="bfloat16: mixed precision, of both (default: float32)")
+                        help="bfloat16: mixed precision, of both; for CPUs with instructions for it, as "
+                             "PyTorch takes minutes a step elsewhere (default: float32)")
     parser.add_argument("--xla", choices=["on", "off"], default="off",
                         help="on: our step compiled by XLA (default: off)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),

@@ -210,6 +210,8 @@ def check(parser, o):
         parser.error("--resume=on and --overwrite exclude each other")
     if o.dry_run and "train" not in o.job:
         parser.error("--dry_run is for --job=train")
+    if o.dry_run:  # there is no run to validate afterwards
+        o.job = [job for job in o.job if job != "val"]
 
 
 def check_classifier(parser, o):

@@ -9,7 +9,6 @@ A split is a column of the manifest with one of these values per record:
 import warnings
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 TRAIN_VALUES = ("train", "both", "moved_to_train")
 VAL_VALUES = ("val", "both", "moved_to_val")
@@ -63,6 +62,7 @@ def assign_folds(labels, groups, n_folds, seed, by_group=False):
                          f"({len(labels)})")
     if by_group and len(set(groups)) < n_folds:
         raise ValueError(f"--n_folds {n_folds} by group, but there are {len(set(groups))} groups")
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # takes 2 s
     kind = StratifiedGroupKFold if by_group else StratifiedKFold
     folds = np.full(len(labels), -1)
     with warnings.catch_warnings():

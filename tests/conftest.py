@@ -4,6 +4,16 @@ import pathlib
 
 import pytest
 
+# The files that take longest, longest first, so that processes side by side (-n 2) end together.
+LONGEST = ["test_scripts", "test_replicas", "test_detection_jobs", "test_device_augmentation", "test_resume",
+           "test_centernet_step", "test_workers", "test_jobs", "test_backbones", "test_own_networks",
+           "test_training", "test_centernet_network", "test_input_benchmark", "test_page_batches"]
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def test_data():

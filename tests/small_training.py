@@ -77,11 +77,11 @@ def random_classifier(policy="float32", lr=0.05, head="adacos", **step):
 def trained(model, folder, *, steps_per_epoch=2, n_epochs=1, monitor="loss", data=None, xla=None,
             batches=batches_of, **options):
     """The Training of a model ready to train, after its run. data: a Dataset instead of batches."""
-    plan = {name: options.pop(name) for name in list(options)
-            if name in Plan.__dataclass_fields__}
+    plan = {"batch_size": 8} | {name: options.pop(name) for name in list(options)
+                                if name in Plan.__dataclass_fields__}
     training = Training(
         model, tf.distribute.get_strategy(), folder,
-        Plan(steps_per_epoch, n_epochs, monitor, 8, **plan),
+        Plan(steps_per_epoch, n_epochs, monitor, **plan),
         batches if data is None else lambda start, worker, n: data.skip(start), xla=xla, **options)
     training.run()
     return training

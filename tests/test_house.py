@@ -160,6 +160,7 @@ def test_recipe_is_overridden_by_what_follows(tmp_path):
 
 
 def test_jobs_run_in_their_order():
+    assert parse(["--data_tfrec_dir=x", "--split=a", "--dry_run"]).job == ["train"]
     options = parse(["--data_tfrec_dir=x", "--job=score,submit,test", "--truth_csv=t"])
     assert options.job == ["test", "submit", "score"] == [j for j in JOBS if j in options.job]
 

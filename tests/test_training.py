@@ -117,7 +117,7 @@ def test_nan_stops_at_its_step_and_keeps_the_epochs_before(tmp_path, steps_per_e
     spoiled = tf.data.Dataset.from_tensor_slices((np.concatenate([IMAGES[:4]] * 6), targets)).batch(
         4, drop_remainder=True)
     with pytest.raises(TrainingStopped, match="nan or infinite at step 3, in epoch 2"):
-        trained(small_classifier(), tmp_path, n_epochs=3, data=spoiled,
+        trained(small_classifier(), tmp_path, n_epochs=3, data=spoiled, batch_size=4,
                 steps_per_execution=steps_per_execution)
     assert [p.name for p in (tmp_path / "checkpoints").glob("*.npz")] == ["step-000000002.npz"]
 

@@ -14,6 +14,7 @@ def spread_of(cell):
         "..", " ").split()]
 
 
+@pytest.mark.slow
 def test_a_network_prints_its_speed_and_its_share_of_the_limits(capsys):
     training_step.main([*QUICK, "--section=peer", "--peers=off"])
     text = capsys.readouterr().out
