@@ -4,6 +4,7 @@ import pytest
 
 from reports.example_grid import GAP, LINE, caption, denormalise, draw_grid
 from reports.page_overlay import NEUTRAL
+from tests.helpers import needs_opencv_5
 
 NAMES = ["U+3042", "U+304B", "dining table", "U+D800"]
 
@@ -27,6 +28,7 @@ def cell(drawn, k, columns, width, height, n_lines=1, top=GAP):
             drawn[y + height:y + height + n_lines * LINE, x:x + width])
 
 
+@needs_opencv_5
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("h, w, scale", [(24, 24, 6), (112, 112, 2), (60, 128, 1), (190, 190, 1)])
 def test_every_pixel_is_in_the_picture_enlarged_to_a_legible_cell(tmp_path, h, w, scale, channels):
@@ -41,6 +43,7 @@ def test_every_pixel_is_in_the_picture_enlarged_to_a_legible_cell(tmp_path, h, w
     assert (cell(drawn, 5, 3, w * scale, h * scale)[0] == 255).all()
 
 
+@needs_opencv_5
 def test_few_images_make_a_narrow_picture_and_a_title_stands_above(tmp_path):
     batch = images(2, 128, 128, 3)
     drawn = draw(tmp_path, batch, ["", ""], title="the title")
@@ -50,6 +53,7 @@ def test_few_images_make_a_narrow_picture_and_a_title_stands_above(tmp_path):
     assert (shown == batch[1]).all() and (text == 255).all()
 
 
+@needs_opencv_5
 def test_captions_of_several_lines_stand_below_each_other(tmp_path):
     drawn = draw(tmp_path, images(2, 128, 128, 3), [["one", "two", "three"], "one"])
     texts = [cell(drawn, k, 2, 128, 128, 3)[1] for k in range(2)]
@@ -68,6 +72,7 @@ def texts_written(monkeypatch):
     return written
 
 
+@needs_opencv_5
 @pytest.mark.parametrize("name", ["a long name " * 1000, "字" * 500, "W" * 19])
 def test_long_names_are_shortened_to_their_image_and_keep_their_share(tmp_path, monkeypatch, name):
     written = texts_written(monkeypatch)
@@ -92,6 +97,7 @@ def test_odd_names_are_only_text(tmp_path, monkeypatch, name):
     assert [p.name for p in tmp_path.rglob("*")] == ["in", "here", "grid.png"]
 
 
+@needs_opencv_5
 def test_boxes_are_outlined_on_their_own_image_with_their_labels(tmp_path):
     batch = np.full((2, 64, 64, 1), 255, np.uint8)
     boxes = [[(10.2, 20, 30, 50, None), (40, 30, 60, 60, "U+3042")], []]
@@ -106,6 +112,7 @@ def test_boxes_are_outlined_on_their_own_image_with_their_labels(tmp_path):
     assert (other == 255).all() and (batch == 255).all()
 
 
+@needs_opencv_5
 def test_boxes_beyond_the_image_stay_in_it(tmp_path):
     batch = np.full((3, 128, 128, 3), 255, np.uint8)
     drawn = draw(tmp_path, batch, ["", "", ""],

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import input_data, input_pipeline, input_stages, input_ways, peer_opencv, peers
 from benchmarks.peers import Task
 from records import demo_pages
+from tests.helpers import needs_opencv_5
 
 TASK = Task(record=24, size=20, channels=3, batch_size=4, rotate=5, jitter=0.2, hue=0.1, gray=0.2,
             pca=0.1, icap=1.0)
@@ -50,6 +51,7 @@ def rows_of(text, first):
     return {row[0]: row[1:] for row in cells}
 
 
+@needs_opencv_5  # for the pages
 @pytest.mark.parametrize("section", ["rgb112", "gray190"])
 def test_a_section_prints_rates_ratios_and_shares_of_the_limits(small, capsys, section):
     input_pipeline.main([f"--section={section}", "--peers=off", "--repeats=2", "--seconds=0.02"])
@@ -65,6 +67,7 @@ def test_a_section_prints_rates_ratios_and_shares_of_the_limits(small, capsys, s
     assert rows["OpenCV decode"][1] == "1.00 (1.00..1.00)"
 
 
+@needs_opencv_5
 def test_the_table_has_every_stage_and_the_memory_by_formula(small, capsys, monkeypatch):
     monkeypatch.setitem(input_pipeline.TASKS, "rgb112", GRAY)  # of fewer operations, so sooner made
     input_pipeline.main(["--section=table", "--repeats=1", "--seconds=0.02"])

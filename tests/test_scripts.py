@@ -8,6 +8,9 @@ import cv2
 import pytest
 
 from records import demo_pages
+from tests.helpers import needs_opencv_5
+
+pytestmark = needs_opencv_5  # for its demo pages
 
 FAST = ["--n_epochs=2", "--dim=24", "--backbone=wide_resnet10_2", "--oversample_to=0"]
 DETECTOR = "recipes/demo/detect.args"
