@@ -44,6 +44,7 @@ def test_device_trains_as_the_host_does(stores, tmp_path, task, options):
     np.testing.assert_allclose(device, host, rtol=2e-3)  # a level may be rounded otherwise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task, options", [
     ("classify", CLASSIFY), pytest.param("detect", DETECT, marks=pytest.mark.slow)])
 def test_two_devices_augment_their_parts(stores, tmp_path, task, options):

@@ -194,6 +194,7 @@ def test_a_detector(folder, tmp_path, capsys):
     assert "2 epochs of 2 steps" in rows["whole run"] and "2 validations of 2 batches" in rows["whole run"]
 
 
+@pytest.mark.slow
 def test_two_devices(folder, tmp_path):
     done = run_module("run.py", *CLASSIFY, f"--data_tfrec_dir={folder / 'store'}", "--cpu_replicas=2",
                       f"--run_dir={tmp_path / 'run'}", "--accumulate=2")

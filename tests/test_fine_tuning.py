@@ -83,6 +83,7 @@ def test_another_network_is_refused(stores, first, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_first_layer_learns_at_its_share(stores, first, tmp_path):
     """One step of plain SGD: the first kernel moves by a hundredth of what it moves at the whole rate."""
     folder, before = first

@@ -67,6 +67,7 @@ def test_a_section_prints_rates_ratios_and_shares_of_the_limits(small, capsys, s
     assert rows["OpenCV decode"][1] == "1.00 (1.00..1.00)"
 
 
+@pytest.mark.slow
 @needs_opencv_5
 def test_the_table_has_every_stage_and_the_memory_by_formula(small, capsys, monkeypatch):
     monkeypatch.setitem(input_pipeline.TASKS, "rgb112", GRAY)  # of fewer operations, so sooner made

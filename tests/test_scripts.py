@@ -84,6 +84,7 @@ def test_a_second_packing_is_not_done_again(places):
     assert done.returncode == 0 and "packed already" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
     """Both ways of reading from the image alone; the networks are too small to read much."""
     detector = tmp_path / "detector"

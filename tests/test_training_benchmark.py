@@ -28,6 +28,7 @@ def test_a_network_prints_its_speed_and_its_share_of_the_limits(capsys):
         assert low <= middle <= high < 2
 
 
+@pytest.mark.slow
 def test_the_loop_takes_the_steps_of_the_bare_step(monkeypatch):
     options = training_step.small(training_step.parse(["--repeats=2", "--steps=1"]))
     built, build = [], training_step.build

@@ -80,6 +80,7 @@ def test_two_workers_reach_the_weights_of_one_device(tmp_path):
         "checkpoints", "log.csv", "tensorboard"]
 
 
+@pytest.mark.slow
 def test_two_workers_run_the_whole_job(tmp_path):
     """BatchNorm's statistics and a validation that is shared out; only the chief writes."""
     import create_tfrecords
