@@ -89,6 +89,7 @@ def test_finding_the_same_on_two_devices(places, tmp_path):
     pd.testing.assert_frame_equal(one, two, atol=0.02)
 
 
+@pytest.mark.slow
 def test_training_runs_on_two_devices(places, tmp_path):
     folder, _ = places
     done = run_module("run.py", *DETECT, f"--data_tfrec_dir={folder / 'train'}", "--n_epochs=1",
@@ -126,6 +127,7 @@ def test_a_detector_without_classes_finds_boxes_to_be_read(places, tmp_path, cap
     assert f"{len(frame)} records" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_hourglass_with_a_heatmap_per_class_from_coco(tmp_path, capsys):
     random = np.random.default_rng(0)
     import cv2
