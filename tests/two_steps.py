@@ -1,9 +1,9 @@
 """Builds the network of a recipe, trains two steps, saves, loads, and predicts the same.
 
-  python -m tests.two_steps RECIPE SIDE
+  python -m tests.two_steps RECIPE
 
-SIDE: px of the input. Random weights: published ones are downloaded, and the steps are the same.
-Prints its peak memory, GB. A process of its own, so that its memory returns.
+At the recipe's input size, from random weights: published ones are downloaded, and the steps are the
+same. Prints its peak memory, GB. A process of its own, so that its memory returns.
 """
 import keras2  # noqa: F401  before anything imports TensorFlow
 import pathlib
@@ -21,9 +21,9 @@ from models.classifier import build_classifier
 N_CLASSES = {"kuzushiji": 4212, "turtle": 2265, "imet": 1103, "cdiscount": 5270}
 
 
-def network(options, side, n_classes):
+def network(options, n_classes):
     keras.utils.set_random_seed(1)
-    return build_classifier(options.backbone, (side, side, options.n_channels or 3), n_classes,
+    return build_classifier(options.backbone, (options.dim, options.dim, options.n_channels or 3), n_classes,
                             options.head, options.pooling, options.temperature, neck=options.neck,
                             neck_width=options.neck_width)
 
@@ -33,10 +33,10 @@ def peak_gigabytes():
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2 ** 20
 
 
-def main(recipe, side):
+def main(recipe):
     options = parse([f"@{recipe}", "--data_tfrec_dir=x"])
     n_classes = N_CLASSES[pathlib.Path(recipe).parent.name]
-    model = network(options, side, n_classes)
+    model = network(options, n_classes)
     images = tf.constant(np.random.default_rng(0).normal(size=model.input_shape[1:])[None], tf.float32)
 
     @tf.function
@@ -59,11 +59,11 @@ def main(recipe, side):
         model.save_weights(f"{folder}/weights.h5", save_format="h5")
         del model, step
         keras.backend.clear_session()
-        model = network(options, side, n_classes)
+        model = network(options, n_classes)
         model.load_weights(f"{folder}/weights.h5")
     np.testing.assert_array_equal(predict(model).numpy(), trained)
     print(f"{peak_gigabytes():.1f}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1])
