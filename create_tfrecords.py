@@ -21,6 +21,7 @@ from arguments import Parser, number, on_off, output_name, path
 GOES_WITH = {  # options that only some formats have
     "csv": ["kuzushiji", "csv"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
     "records": ["kuzushiji", "coco"], "detections": ["kuzushiji"],
+    "pseudo": ["kuzushiji", "folder", "csv"],
     "group_regex": ["folder", "coco"]}
 
 
@@ -32,10 +33,11 @@ def add_where(parser):
                             "coco: images with boxes in COCO's JSON; "
                             "folder: a folder (or zip) with a folder per class; "
                             "csv: a table path,label[,id][,group][,fold]")
-    where.add_argument("--records", choices=["boxes", "pages"],
+    where.add_argument("--records", choices=["boxes", "pages", "titles"],
                        help="kuzushiji, coco: a record per box, or per page with its boxes kept "
                             "beside it in boxes.csv (default: boxes for kuzushiji, pages for "
-                            "coco); of folder and csv each image is a record")
+                            "coco); of folder and csv each image is a record. titles: of kuzushiji, "
+                            "a record per page, whose label is its book")
     where.add_argument("--data_dir", type=path,
                        help="folder of the images (kuzushiji: of train.csv and train_images; "
                             "folder: or a zip file; coco: --image_dir will do)")
@@ -56,9 +58,13 @@ def add_where(parser):
                        help="kuzushiji, --source=test, a record per box: the boxes, as run.py "
                             "--job=detect writes them: image_id,x,y,w,h,score,label,label_score, "
                             "px (default: those of --csv)")
-    where.add_argument("--source", choices=["train", "test"], default="train",
+    where.add_argument("--pseudo", type=path,
+                       help="labels that run.py --job=pseudo gave to unlabelled images, a CSV with its "
+                            "JSON: of kuzushiji a record per box, of folder and csv (id,label) per "
+                            "image; others are left out. Sets --source=pseudo")
+    where.add_argument("--source", choices=["train", "test", "pseudo"], default="train",
                        help="test: labels are not packed, of pages not even boxes, and it has no "
-                            "splits")
+                            "splits; pseudo: see --pseudo")
     where.add_argument("--name", type=output_name, help="of the shards (default: the source)")
     where.add_argument("--overwrite", action="store_true",
                        help="replace a store that was packed from other data or options")
@@ -135,7 +141,7 @@ def parse(argv=None):
             parser.error(f"--val_split {text!r}: it must be NAME=GROUP,... with a NAME of letters, "
                          "digits and '_', each once")
         options.val_splits[name] = groups.split(",")
-    if options.source == "test":  # nothing of it trains or validates
+    if options.source != "train":  # nothing of it validates
         options.val_splits, options.n_folds = {}, 0
     return options
 
@@ -168,6 +174,14 @@ def refuse_impossible(parser, options):
     if options.detections is not None and options.source != "test":
         parser.error("--detections goes with --source=test: what a detector found has no true "
                      "labels to train on")
+    if options.pseudo is not None and options.source == "test" or (
+            options.pseudo is None and options.source == "pseudo"):
+        parser.error("--pseudo=FILE and --source=pseudo go together")
+    if options.pseudo is not None:
+        options.source = "pseudo"
+    if options.records == "titles" and (options.format != "kuzushiji" or options.detections or
+                                        options.pseudo):
+        parser.error("--records=titles goes with --format=kuzushiji, without --detections or --pseudo")
     try:
         re.compile(options.group_regex or "")
     except re.error as error:
@@ -184,7 +198,11 @@ def fill_in_defaults(options):
         if getattr(options, name) is None:
             setattr(options, name, value)
     kuzushiji = options.format == "kuzushiji"
+    images = "test" if options.source == "pseudo" else options.source
     default("records", default_records(options))
+    options.titles = options.records == "titles"
+    if options.titles:
+        options.records = "images"
     pages, clean = options.records == "pages", kuzushiji and options.records == "boxes"
     for name, value in (("name", options.source), ("size", 1536 if pages else 124),
                         ("local_contrast", clean), ("denoise", clean),
@@ -196,10 +214,10 @@ def fill_in_defaults(options):
         default("fit", "stretch")
         default("margin", 0.05)
     if kuzushiji:
-        folder = options.data_dir / f"{options.source}_images"
+        folder = options.data_dir / f"{images}_images"
         default("image_dir", folder if folder.is_dir() else options.data_dir)
     if kuzushiji or options.format == "csv":
-        csv = options.data_dir / f"{options.source}.csv"
+        csv = options.data_dir / f"{images}.csv"
         if not only_pages_announced(options) or csv.is_file():  # else: what lies in the folder
             default("csv", csv)
     if options.format == "coco":
@@ -208,8 +226,9 @@ def fill_in_defaults(options):
 
 def only_pages_announced(options):
     """Whether the CSV of pages is read for their names alone."""
-    return (options.format == "kuzushiji" and options.source == "test" and
-            (options.records == "pages" or options.detections is not None))
+    return options.format == "kuzushiji" and (
+        options.source == "test" and options.records == "pages" or options.titles or
+        (options.detections or options.pseudo) is not None)
 
 
 def read(options):
@@ -218,19 +237,28 @@ def read(options):
     from records.coco import read_coco
     from records.detections import add_detections
     from records.image_sets import read_folder, read_table
+    from records.pseudo import pseudo_labelled
     labelled = options.source == "train"
-    if options.format == "folder":
-        return read_folder(options.data_dir, options.group_regex, labelled)
-    if options.format == "csv":
-        return read_table(options.csv, options.data_dir, labelled)
+    if options.format in ("folder", "csv"):
+        images, problems = (read_folder(options.data_dir, options.group_regex, labelled)
+                            if options.format == "folder" else
+                            read_table(options.csv, options.data_dir, labelled))
+        if options.pseudo:
+            images, more = pseudo_labelled(images, options.pseudo)
+            problems += more
+        return images, problems
     if options.format == "coco":
         return read_coco(options.json, options.image_dir, options.group_regex,
                          annotated=labelled or options.records == "boxes")
     if not only_pages_announced(options):
         return read_kuzushiji(options.csv, options.image_dir)
     images, problems = read_pages(options.csv, options.image_dir)
-    if options.detections is not None:
-        problems += add_detections(images, options.detections)
+    if options.titles:
+        for image in images:
+            image.labels, image.boxes, image.numbers = [image.group], None, None
+    boxes = options.detections or options.pseudo
+    if boxes is not None:
+        problems += add_detections(images, boxes, labelled=options.pseudo is not None)
     return images, problems
 
 
@@ -241,10 +269,13 @@ def main(argv=None):
     from records.annotations import AnnotationError
     from records.chunks import CropOptions
     from records.packing import PackingError, PackingOptions, pack
+    from records.pseudo import read_origin
     describe = {k: str(v) if hasattr(v, "parts") else v for k, v in vars(options).items()}
     crops = CropOptions(**{field: getattr(options, field)
                            for field in CropOptions.__dataclass_fields__})
     try:
+        if options.pseudo is not None:
+            describe["made_by"] = read_origin(options.pseudo)
         images, problems = read(options)
         keras2.import_tensorflow_quietly()
         pack(images, problems, PackingOptions(

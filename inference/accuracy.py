@@ -1,6 +1,7 @@
 """Accuracy figures of a validation, with and without records that also stand on the training side."""
 import numpy as np
 import tensorflow as tf
+from scipy.special import logsumexp
 
 
 def on_device(labels):
@@ -15,6 +16,11 @@ def on_device(labels):
         return {"loss": tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits),
                 "predicted": tf.argmax(logits, axis=1, output_type=tf.int32)}
     return outputs
+
+
+def cross_entropy(logits, labels):
+    """float64 [n]. logits: float [n, classes]; labels: int [n]."""
+    return logsumexp(logits, axis=1) - np.asarray(logits, np.float64)[np.arange(len(labels)), labels]
 
 
 def accuracy_figures(labels, predicted, loss, shared):

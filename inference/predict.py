@@ -13,12 +13,23 @@ class PredictionError(ValueError):
     """Predictions that are missing, damaged, or of other records than asked for."""
 
 
-def classifier(model, outputs):
-    """The function of a Predictor that applies `outputs(logits, index)` to a classifier's logits.
+def classifier(model, outputs, average="logits"):
+    """The function of a Predictor that applies `outputs(logits, index)` to a classifier's logits,
+    the mean over each record's views.
 
-    outputs: gives a dict of tensors [b, ...] from logits float32 [b, classes] and index int64 [b].
+    It takes images [b, views, h, w, c]. outputs: gives a dict of tensors [b, ...] from logits float32
+    [b, classes] and index int64 [b]. average: logits, or probabilities, whose mean's logarithm then
+    takes the place of the logits.
     """
-    return lambda index, images: outputs(tf.cast(model(images, training=False), tf.float32), index)
+    def apply(index, images):
+        views = tf.shape(images)[1]
+        logits = model(tf.reshape(images, [-1, *model.input_shape[1:]]), training=False)
+        logits = tf.reshape(tf.cast(logits, tf.float32), [-1, views, logits.shape[-1]])
+        if average == "logits":
+            return outputs(tf.reduce_mean(logits, axis=1), index)
+        summed = tf.reduce_logsumexp(tf.nn.log_softmax(logits), axis=1)
+        return outputs(summed - tf.math.log(tf.cast(views, tf.float32)), index)
+    return apply
 
 
 class Predictor:
@@ -87,41 +98,56 @@ class Predictor:
         return collected
 
 
-def save_predictions(path, ids, class_names, logits, store):
-    """Writes the .npz: ids str [n], class_names str [classes], logits float16 [n, classes], store.
+def save_predictions(path, ids, class_names, logits, store, records="", labels=None):
+    """Writes the .npz: ids str [n], class_names str [classes], logits float16 [n, classes], and
+    labels int [n] of the records if they are known.
 
-    The index of the file is by id; nothing in it is pickled. store: a checksum of the store's
-    manifest, as the same ids may stand for other boxes in another store.
+    The index of the file is by id; nothing in it is pickled. store, records: checksums of the store's
+    manifest and of its records whatever their pixels (Store.own_sha256, Store.records_sha256), as the
+    same ids may stand for other boxes in another store.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = {} if labels is None else {"labels": np.asarray(labels, np.int64)}
+    largest = np.finfo(np.float16).max
     with replaced(path) as beside, open(beside, "wb") as file:
         np.savez(file, ids=np.array(ids, str), class_names=np.array(class_names, str),
-                 logits=np.asarray(logits, np.float16), store=np.array(store, str))
+                 logits=np.clip(logits, -largest, largest).astype(np.float16),
+                 store=np.array(store, str), records=np.array(records, str), **known)
 
 
-def load_predictions(path, ids, store):
-    """(class_names list, logits float32 [n, classes]) of the records `ids` of `store`, in this order.
+def read_predictions(path, ids=None, store=None, records=None, job="test"):
+    """(ids list, class_names list, logits float32 [n, classes], labels int64 [n] or None).
 
-    Raises PredictionError when the file is not whole or of another store, or an id is missing or
-    double.
+    ids: the records wanted, in this order; None: those of the file. store, records: the checksums it
+    must have, None for any. job: what makes the file. Raises PredictionError when it is not whole or of another store, or an id
+    is missing or double.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise PredictionError(f"no predictions at {path}: make them with --job=test")
+        raise PredictionError(f"no predictions at {path}: make them with --job={job}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            names, classes, logits = file["ids"], file["class_names"], file["logits"]
-            its_store = str(file["store"])
+            names, classes, logits = file["ids"].tolist(), file["class_names"].tolist(), file["logits"]
+            labels = file["labels"] if "labels" in file else None
+            theirs = str(file["store"]), str(file["records"])
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise PredictionError(f"{path} cannot be read ({error}): make it again with --job=test"
+        raise PredictionError(f"{path} cannot be read ({error}): make it again with --job={job}"
                               ) from error
-    if its_store != store:
+    if store not in (None, theirs[0]) or records not in (None, theirs[1]):
         raise PredictionError(f"{path} is of another store than this, or of an older packing of it: "
-                              "make it again with --job=test")
-    place = {name: i for i, name in enumerate(names.tolist())}
+                              f"make it again with --job={job}")
+    place = {name: i for i, name in enumerate(names)}
     if len(place) != len(names):
         raise PredictionError(f"{path}: an id occurs twice")
+    ids = names if ids is None else ids
     missing = [name for name in ids if name not in place]
     if missing:
         raise PredictionError(f"{path} has no prediction for {len(missing)} of {len(ids)} records "
-                              f"(the first: {missing[0]!r}): make it again with --job=test")
-    return classes.tolist(), logits[[place[name] for name in ids]].astype(np.float32)
+                              f"(the first: {missing[0]!r}): make it again with --job={job}")
+    order = [place[name] for name in ids]
+    return ids, classes, logits[order].astype(np.float32), None if labels is None else labels[order]
+
+
+def load_predictions(path, ids, store):
+    """(class_names list, logits float32 [n, classes]), as read_predictions has them."""
+    return read_predictions(path, ids, store)[1:3]

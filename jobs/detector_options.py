@@ -1,7 +1,7 @@
 """The options of run.py that only --task=detect has: CenterNet's network, targets and use."""
 import argparse
 
-from arguments import number, or_none, values
+from arguments import number, on_off, or_none, values
 
 
 def add_detector(parser):
@@ -50,6 +50,9 @@ def add_crops(parser):
 
 def add_finding(parser):
     finding = parser.add_argument_group("finding characters on whole pages, --task=detect")
+    finding.add_argument("--only_val", type=on_off, default=False,
+                         help="on/off: detect: only the validation pages of --split or --val_fold -> "
+                              "NAME_val.csv")
     finding.add_argument("--scales", type=_scales, default=[0.75, 1.0, 1.25], metavar="X,...",
                          help="of the page, averaged (validation during training uses 1; "
                               "default: 0.75,1,1.25)")

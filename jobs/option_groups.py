@@ -4,7 +4,8 @@ import difflib
 
 from arguments import number, on_off, or_none, output_name, path, values
 
-JOBS = ("preview", "train", "val", "test", "detect", "submit", "score")
+JOBS = ("preview", "train", "val", "test", "detect", "ensemble", "fit_rescorer", "pseudo", "distribution",
+        "submit", "score")
 
 
 def add_what(parser, tasks):
@@ -15,14 +16,17 @@ def add_what(parser, tasks):
                       help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
                            "picture of augmented training examples; train: train a run; val: its "
                            "scores on the validation rows; test: classify a store; "
-                           "detect: find (and read) the characters of a store of pages; submit: "
+                           "detect: find (and read) the characters of a store of pages; ensemble: "
+                           "what --members said of a store, as one; fit_rescorer: learn which of the "
+                           "characters read are false; pseudo: labels of what was read surely; "
+                           "distribution: how often each class was read; submit: "
                            "submission.csv, and a page drawn; score: F1 of submission.csv "
                            "(default: train,val)")
     what.add_argument("--run_dir", type=path,
                       help="folder of the run (default: for train a new one in runs/, otherwise "
                            "the newest in runs/)")
     what.add_argument("--overwrite", action="store_true",
-                      help="train: replace what is in --run_dir")
+                      help="train, ensemble: replace what is in --run_dir")
     what.add_argument("--resume", choices=["auto", "on", "off"], default="auto",
                       help="train: go on with a run that was cut off. auto: with the run in --run_dir "
                            "if there is one (refused if its options differ), or without --run_dir "
@@ -54,6 +58,9 @@ def add_data(parser):
                            "None for no validation")
     data.add_argument("--val_fold", type=number(int, 0),
                       help="fold of the store that validates, instead of --split")
+    data.add_argument("--pseudo_tfrec_dir", metavar="STORE",
+                      help="train: a store of pseudo-labelled records (create_tfrecords.py --pseudo) that "
+                           "train too; they never validate")
     data.add_argument("--cache", choices=["auto", "decoded", "file", "encoded", "none"],
                       default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
@@ -66,6 +73,10 @@ def add_data(parser):
     data.add_argument("--unread_csv", type=path,
                       help="score: CSV image_id,kind,x,y,w,h of writing that is not to be read (ruby "
                            "notes, shine-through): what was read there is counted by kind")
+    data.add_argument("--score_csv", type=path,
+                      help="score: a table that gets a row of this score, and is printed")
+    data.add_argument("--score_name", help="score: name of the row, which takes the place of one of the "
+                                           "same name (default: the run's folder)")
     data.add_argument("--sample_submission", type=path,
                       help="submit: CSV whose image_id column names the pages that must be there "
                            "(default: the pages of the store)")

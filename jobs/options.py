@@ -2,10 +2,12 @@
 import math
 
 from arguments import Parser
-from jobs import augmentation_options, detector_options, option_groups, training_options
+from jobs import (augmentation_options, detector_options, option_groups, reading_options,
+                  training_options)
 
-TASK_JOBS = {"classify": ("preview", "train", "val", "test", "submit", "score"),
-             "detect": ("preview", "train", "val", "detect", "submit", "score")}
+LATER_JOBS = ("ensemble", "fit_rescorer", "pseudo", "submit", "score")  # need no network
+TASK_JOBS = {"classify": ("preview", "train", "val", "test", "distribution", *LATER_JOBS),
+             "detect": ("preview", "train", "val", "detect", *LATER_JOBS)}
 # What a task has for a default of its own; for detect as in system D.
 TASK_DEFAULTS = {"classify": {}, "detect": dict(
     backbone="resnet101d", dim=512, optimizer="adamw", lr=5e-5, batch_size=8, schedule="linear",
@@ -60,6 +62,9 @@ def _parser():
     groups += [("classify", augmentation_options.add_augmentation_classify(parser)),
                ("detect", detector_options.add_crops(parser)),
                ("detect", detector_options.add_finding(parser))]
+    reading_options.add_rescoring(parser)
+    groups += [("classify", reading_options.add_combining(parser)),
+               ("detect", reading_options.add_merging(parser))]
     option_groups.add_device(parser)
     for task, defaults in TASK_DEFAULTS.items():
         for action in parser._actions:
@@ -87,13 +92,15 @@ def _check(parser, options):
         parser.error(f"--preview_png={options.preview_png}: a name that ends in .png")
     if "preview" in options.job and "val" in options.job and "train" not in options.job:
         parser.error("--job=preview goes alone or with train")
+    reading_options.check(parser, options)
     if options.unread_csv and "score" not in options.job:
         parser.error("--unread_csv is for --job=score")
     if options.split is not None and options.val_fold is not None:
         parser.error("--split and --val_fold both name a validation: give one")
     validated = options.split is not None or options.val_fold is not None
-    if "val" in options.job and not validated:
-        parser.error("--job=val needs --split or --val_fold, which say what validates")
+    if ("val" in options.job or options.only_val) and not validated:
+        parser.error(f"{'--only_val' if options.only_val else '--job=val'} needs --split or --val_fold, "
+                     "which say what validates")
     figures = ["val_accuracy", "val_loss"] if options.task == "classify" else (
         ["val_f1", "val_centre_f1"][options.classes == "none":])
     allowed = (figures if validated else []) + ["loss", "accuracy"][:1 + (options.task == "classify")]

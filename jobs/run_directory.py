@@ -35,7 +35,9 @@ FREE_OPTIONS = {"job", "run_dir", "overwrite", "resume", "dry_run", "preview_png
                 "data_dir", "data_preds_dir", "dim_pre", "truth_csv", "unread_csv",
                 "sample_submission", "cache", "cache_dir", "scales", "tpu_ip_or_name",
                 "tpu_project", "tpu_zone", "tpu_version", "checkpoint_every_steps",
-                "keep_checkpoints"}
+                "keep_checkpoints", "score_csv", "score_name", "only_val", "views", "views_mean", "pseudo_tfrec_dir", "members",
+                "combine", "member_weights", "merge", "merge_iou", "merge_classes", "rank_by", "rescorer",
+                "rescorer_trials", "pseudo_probability"}
 
 
 @dataclasses.dataclass
@@ -211,7 +213,8 @@ def open_run(folder, task, pack=None, classes=None, option="--run_dir"):
                 continue
             alike = pack is None or (info["options"]["pack"] == str(pack) and
                                      info.get("classes") == classes)
-            if info.get("finished") and info.get("task") == task and alike:
+            trained = info.get("finished") and info.get("network")  # an ensemble has none
+            if trained and info.get("task") == task and alike:
                 found.append((info["created"], path.parent))
         if not found:
             raise RunError(f"no finished run{f' of {pack}' if pack else ''} of --task={task} in "

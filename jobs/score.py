@@ -1,11 +1,25 @@
 """--job=score: scores of what the run read (or only found) against the annotated pages."""
+import pandas as pd
+
 from inference.kuzushiji_score import false_positives_on, score_centres, score_pages
 from inference.submissions import centre_points, read_submission
 from jobs.detect import detections_path, read_found
 from jobs.detection import average_precisions, by_page
 from jobs.errors import OptionError
 from records.annotations import read_truth
+from records.files import write_text
 from records.unread import read_unread
+
+
+def add_score(path, name, figures):
+    """Puts a row into the table of scores at `path`, and prints it."""
+    columns = ["name", "f1", "precision", "recall", "centre_precision", "centre_recall"]
+    row = {"name": name} | {column: f"{figures[column]:.4f}" for column in columns if column in figures}
+    table = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
+    table = pd.concat([table[table["name"] != name], pd.DataFrame([row], columns=columns)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    print(table.to_string(index=False))
 
 
 def run(session):
@@ -45,5 +59,7 @@ def run(session):
         print("  average precision of boxes (COCO): " + ", ".join(
             f"{name} {value:.4f}" for name, value in precisions.items()))
         figures |= precisions
+    if session.options.score_csv:
+        add_score(session.options.score_csv, session.options.score_name or str(session.run.folder), figures)
     session.run.update(score={k: round(v, 6) if isinstance(v, float) else v
                               for k, v in figures.items()})

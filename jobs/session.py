@@ -15,6 +15,8 @@ from pipeline.batches import evaluation_batches
 from pipeline.cache import image_source
 from pipeline.mixing import Mixing
 from pipeline.selection import split_rows
+from pipeline.views import view_maps
+from records.pseudo import with_pseudo
 from records.store import open_store
 from training.centernet_step import TrainedCenterNet
 from training.classifier_step import TrainedClassifier
@@ -34,6 +36,11 @@ class Session:
     @functools.cached_property
     def store(self):
         store = open_store(self.options.data_tfrec_dir)
+        if self.options.pseudo_tfrec_dir:
+            pseudo = open_store(self.options.pseudo_tfrec_dir)
+            store = with_pseudo(store, pseudo)
+            print(f"pseudo labels: {len(pseudo.manifest)} records of {pseudo.folder}, made by "
+                  f"{pseudo.info['options']['made_by']['run']}, train too")
         size = store.info["image"]["size"]
         if self.options.dim_pre not in (None, size):
             raise OptionError(f"--dim_pre={self.options.dim_pre}, but the records of {store.folder} "
@@ -128,6 +135,7 @@ class Session:
             input=self.input,
             dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
                      "manifest_sha256": store.info["manifest_sha256"],
+                     "own_manifest_sha256": store.own_sha256,
                      "packing": self.packing()}, **info)
         if not agreed(self.strategy, self.run.state):
             raise OptionError(f"the workers do not see the same at --run_dir={o.run_dir}: it must be a "
@@ -194,6 +202,10 @@ class Session:
             raise RunError(f"{path} does not fit the run's network or is damaged: {error}") from error
         return model
 
-    def evaluation_batches(self, run, source, positions):
-        return evaluation_batches(source, positions, self.input_format,
-                                  batch_size=self.options.batch_size, crop=run.info["eval_crop"])
+    def evaluation_batches(self, run, source, positions, kind="one"):
+        """Each record in the views of `kind` (pipeline.views); with several, fewer records a batch."""
+        size, replicas = run.info["input"]["size"], self.strategy.num_replicas_in_sync
+        with option_errors():
+            views = view_maps(kind, size, self.store.info["image"]["size"], run.info["eval_crop"])
+        records = max(1, self.options.batch_size // replicas // len(views)) * replicas
+        return evaluation_batches(source, positions, self.input_format, batch_size=records, views=views)

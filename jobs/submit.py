@@ -3,24 +3,22 @@ import numpy as np
 import pandas as pd
 
 from inference.kuzushiji_score import match_page
-from inference.predict import load_predictions
 from inference.submissions import centre_points, write_submission
-from jobs.detect import read_found
 from jobs.errors import OptionError
-from jobs.test import predictions_path
+from jobs.readings import sound_readings
 from records.annotations import find_image, read_truth
 from records.images import BadImage, decode_image
 from reports.page_overlay import draw_page
 
 
 def run(session):
-    read = detected(session) if session.options.task == "detect" else classified(session)
+    read = with_points(sound_readings(session))
     spaced = next((label for label in session.run.class_names if " " in label), None)
     if spaced is None:
         path = session.run.folder / "submission.csv"
         left_out = write_submission(path, _pages(session), read["image_id"].to_numpy(),
                                     read["label"].to_numpy(), read[["at_x", "at_y"]].to_numpy(),
-                                    read["confidence"].to_numpy())
+                                    (read["score"] * read["label_score"]).to_numpy())
         more = f", {left_out} beyond 1,200 on a page left out" if left_out else ""
         print(f"submission: {len(read)} characters{more} -> {path}")
     else:  # the form separates by spaces
@@ -29,42 +27,10 @@ def run(session):
         _draw(session, read)
 
 
-def classified(session):
-    """DataFrame of the characters a classifier read in given boxes, in the annotations' order.
-
-    Columns image_id, label, confidence; x y w h and at_x at_y, the point submitted, whole px.
-    """
-    manifest = session.store.manifest
-    if session.store.info["records"] != "boxes":
-        raise OptionError(f"{session.store.folder} holds whole images, not boxes of pages: there is "
-                          "no submission to write; the predictions are in "
-                          f"{predictions_path(session)}")
-    classes, logits = load_predictions(predictions_path(session), manifest["id"].tolist(),
-                                       session.store.info["manifest_sha256"])
-    read = manifest[["image_id", "x", "y", "w", "h"]].astype(dict.fromkeys("xywh", np.int64))
-    read["label"] = np.array(classes)[logits.argmax(axis=1)]
-    read["confidence"] = _softmax_of_the_best(logits)
-    number = [int(record_id.rsplit(":", 1)[1]) for record_id in manifest["id"]]
-    return _with_points(read).iloc[np.lexsort([number, manifest["image_id"]])]
-
-
-def detected(session):
-    """The same of the characters a CenterNet found and read."""
-    read = read_found(session)
-    if session.run.info["classes"] == "none":
-        raise OptionError(f"{session.run.folder} finds boxes, but reads no characters in them: pack "
-                          "these boxes (create_tfrecords.py --detections) and classify them")
-    read["confidence"] = read["score"] * read["label_score"]
-    return _with_points(read)
-
-
-def _with_points(read):
+def with_points(read):
+    """The readings with at_x, at_y, the point of each that is submitted, whole px."""
     points = centre_points(read[list("xywh")].to_numpy())
     return read.assign(at_x=points[:, 0], at_y=points[:, 1])
-
-
-def _softmax_of_the_best(logits):
-    return 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
 
 
 def _pages(session):

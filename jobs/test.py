@@ -1,34 +1,19 @@
-"""--job=test: predictions of a run for every record of a store, by id."""
+"""--job=test: predictions of a run for the records of a store, by id."""
 import numpy as np
 
-from inference.predict import Predictor, classifier, save_predictions
-from pipeline.cache import free_memory, image_source
-
-
-def predictions_path(session):
-    folder = session.options.data_preds_dir or session.run.folder / "predictions"
-    return folder / f"{session.store.info['name']}.npz"
+from inference.predict import save_predictions
+from jobs.predictions import predicted_logits, predictions_path
+from pipeline.cache import image_source
 
 
 def run(session):
-    store, run = session.store, session.run
+    store, run, o = session.store, session.run, session.options
     session.check_packing()
-    n, classes = len(store.manifest), len(run.class_names)
-    if n * classes * 4 > free_memory():
-        raise MemoryError(f"the logits of {n} records x {classes} classes take "
-                          f"{n * classes * 4 / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free: "
-                          "pack the pages in several stores, and predict one at a time")
-    logits = np.zeros((0, classes), np.float32)
-    if n:  # a detector may have found nothing
-        model, rows = session.model, np.arange(n)
-        source = image_source(store, rows, run.info["input"]["channels"], session.options.cache,
-                              session.options.cache_dir)
-        batches = session.evaluation_batches(run, source, rows)
-        predictor = Predictor(classifier(model, lambda logits, index: {"logits": logits}),
-                              session.strategy)
-        logits = predictor(batches, n, "predicting")["logits"]
+    rows = np.arange(len(store.manifest))
+    source = image_source(store, rows, run.info["input"]["channels"], o.cache, o.cache_dir)
+    logits = predicted_logits(session, source, rows, "predicting")
     path = predictions_path(session)
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits,
-                     store.info["manifest_sha256"])
-    print(f"predicted: {n} records -> {path}")
+                     store.own_sha256, store.records_sha256)
+    views = "" if o.views == "one" else f" in {o.views} views"
+    print(f"predicted: {len(rows)} records{views} -> {path}")

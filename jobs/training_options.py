@@ -10,6 +10,7 @@ MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accu
 HEADS = ("l2_softmax", "softmax", "arcface", "cosface", "sphereface", "adacos")
 MARGINS = {"arcface": 0.5, "cosface": 0.4, "sphereface": 1.35}
 OPTIMIZERS = ("sgd", "adam", "amsgrad", "adamw", "rmsprop", "adabound", "lion")
+VIEWS = ("one", "crops5", "crops6", "crops7", "crops10", "crops20", "nine")  # as pipeline.views has them
 DECAYS = ("cosine", "linear")  # schedules with an end
 
 
@@ -51,6 +52,13 @@ def add_head(parser):
                            "refinement: 0.9)")
     head.add_argument("--eval_crop", type=number(float, 0.1, 1), default=1.0,
                       help="validation and test: side of the centred crop, as a share")
+    head.add_argument("--views", choices=VIEWS, default="one",
+                      help="val and test: what is shown of each record. one: the centred crop; crops5 to "
+                           "crops20: crops of that size in corners and middle, and larger ones (system A "
+                           "has crops7); nine: flips and turns besides (system B). Each costs as much as "
+                           "one")
+    head.add_argument("--views_mean", choices=["logits", "probabilities"], default="logits",
+                      help="val and test: what is averaged over the views")
     return head
 
 

@@ -3,10 +3,12 @@ import functools
 
 import numpy as np
 
-from inference.accuracy import accuracy_figures, on_device
-from inference.predict import Predictor, classifier
+from inference.accuracy import accuracy_figures, cross_entropy, on_device
+from inference.predict import Predictor, classifier, save_predictions
 from jobs.errors import OptionError
+from jobs.predictions import predicted_logits, predictions_path
 from pipeline.selection import is_shared, repeat_rare
+from training.workers import is_chief
 
 
 def validation(session):
@@ -15,8 +17,6 @@ def validation(session):
     rows = session.rows[1]
     labels = session.labels[rows]
     batches = session.evaluation_batches(session.run, source, position[rows])
-    shared = is_shared(session.store.manifest, session.options.split)[rows]
-    counted = repeat_rare(np.arange(len(rows)), labels, session.options.oversample_val_to)
 
     @functools.lru_cache(maxsize=1)
     def predictor(model):  # compiled once, not anew every epoch
@@ -24,9 +24,31 @@ def validation(session):
 
     def figures(model):
         results = predictor(model)(batches, len(rows), "validating")
-        return accuracy_figures(labels[counted], results["predicted"][counted],
-                                results["loss"][counted], shared[counted])
+        return figures_of(session, results["predicted"], results["loss"])
     return figures
+
+
+def saved_validation(session):
+    """The figures of the run's best weights in the views asked for; the predictions are saved, as
+    ensembles, stacking and scores over all folds need them."""
+    run, rows = session.run, session.rows[1]
+    source, position = session.source
+    logits = predicted_logits(session, source, position[rows], "validating")
+    if is_chief():
+        save_predictions(predictions_path(session, "_val"), session.store.manifest["id"].to_numpy()[rows],
+                         run.class_names, logits, session.store.own_sha256, session.store.records_sha256,
+                         session.labels[rows])
+    loss = cross_entropy(logits, session.labels[rows])
+    return figures_of(session, logits.argmax(axis=1), loss)
+
+
+def figures_of(session, predicted, loss):
+    """accuracy_figures of the validation rows, those of rare classes counted more often if asked."""
+    rows = session.rows[1]
+    labels = session.labels[rows]
+    shared = is_shared(session.store.manifest, session.options.split)[rows]
+    counted = repeat_rare(np.arange(len(rows)), labels, session.options.oversample_val_to)
+    return accuracy_figures(labels[counted], predicted[counted], loss[counted], shared[counted])
 
 
 def run(session):
@@ -35,7 +57,7 @@ def run(session):
     check_classes(session)
     if not len(session.rows[1]):
         raise OptionError("the split has no validation record")
-    figures = validation(session)(session.model)
+    figures = saved_validation(session)
     session.run.update(validation={k: round(v, 6) for k, v in figures.items()})
     shared = figures.get("accuracy_not_shared")
     print(f"validated: {session.run.folder}, accuracy {figures['accuracy']:.4f} on "
@@ -65,7 +87,7 @@ def _next(session):
 def check_split(session):
     """On the run's own store, what it trained on must not validate it."""
     run, options = session.run, session.options
-    own = run.info["dataset"]["manifest_sha256"] == session.store.info["manifest_sha256"]
+    own = run.info["dataset"]["own_manifest_sha256"] == session.store.own_sha256
     trained = run.info["options"]["split"], run.info["options"]["val_fold"]
     if own and trained != (options.split, options.val_fold):
         raise OptionError(f"{run.folder} was trained with --split={trained[0]} --val_fold="

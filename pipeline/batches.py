@@ -3,9 +3,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.augmentation import augment, draw_plan, normalise
-from pipeline.geometry import compose, warp
 from pipeline.host import on_host
 from pipeline.order import cap_order, training_positions
+from pipeline.views import show_views
 
 # Nothing here needs AutoGraph, which takes seconds to look through all that is called.
 do_not_convert = tf.autograph.experimental.do_not_convert
@@ -94,11 +94,11 @@ def _targets(labels, plan, n_classes):
 
 
 @on_host
-def evaluation_batches(source, positions, input_format, *, batch_size, crop=1.0):
-    """Dataset of (index int64 [batch], images): every record once, in order, the same view of each.
+def evaluation_batches(source, positions, input_format, *, batch_size, views=None):
+    """Dataset of (index int64 [batch], images [batch, size, size, c]): every record once, in order.
 
-    index: number of the record in `positions`; -1 in the padding of the last batch. crop: side of
-    the centred crop that is shown, as a share of the image's.
+    index: number of the record in `positions`; -1 in the padding of the last batch. views: float32
+    [v, 2, 3], what to show of each (pipeline.views); the images are then [batch, v, size, size, c].
     """
     positions = np.asarray(positions, np.int64)
     count = -(-len(positions) // batch_size) * batch_size
@@ -108,13 +108,10 @@ def evaluation_batches(source, positions, input_format, *, batch_size, crop=1.0)
     ordered = tf.data.Dataset.from_tensor_slices(padded.reshape(-1, batch_size))
     numbers = tf.data.Dataset.from_tensor_slices(index.reshape(-1, batch_size))
 
+    @do_not_convert
     def view(index, images):
-        n = images.shape[0]
-        if images.shape[1] != input_format.size or crop != 1:
-            corner = (1 - crop) / 2
-            maps = compose(tf.eye(2, batch_shape=[n]), tf.zeros([n, 2]),
-                           tf.tile([[corner, corner, crop, crop]], [n, 1]))
-            images = warp(images, maps, input_format.size)
+        if views is not None:
+            images = show_views(images, views, input_format.size)
         return index, normalise(images, input_format.mean, input_format.std, input_format.dtype)
     dataset = tf.data.Dataset.zip(numbers, source.fetch(ordered))
     return dataset.map(view, tf.data.AUTOTUNE, deterministic=True).with_options(

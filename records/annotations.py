@@ -61,6 +61,7 @@ class SourceImage:
     detected: tuple | None = None  # (file, int rows [n]) of a detector's boxes: float, so rounded
     stated_size: tuple | None = None  # (width, height) px, where the annotations say it
     numbers: np.ndarray | None = None  # int [n], places of the boxes among all annotated
+    scores: np.ndarray | None = None  # float [n], 0..1, of a detector's boxes
 
     def __post_init__(self):
         if self.boxes is not None and self.numbers is None:
@@ -70,6 +71,8 @@ class SourceImage:
         """Drops all boxes but those at `places`, int [k]."""
         self.labels = [self.labels[place] for place in places]
         self.boxes, self.numbers = self.boxes[places], self.numbers[places]
+        if self.scores is not None:
+            self.scores = self.scores[places]
 
     def record_ids(self, records):
         """Ids of the records made of it; records: "images", "pages" or "boxes"."""

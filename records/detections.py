@@ -51,12 +51,14 @@ def write_detections(path, frame):
     write_text(path, frame[[*COLUMNS, *others]].to_csv(index=False, lineterminator="\n"))
 
 
-def add_detections(pages, path):
+def add_detections(pages, path, labelled=False):
     """Gives `pages` (list of SourceImage, without boxes) those of a file; returns its problems.
 
-    Whether they lie on their page check_image tells, which knows its size.
+    labelled: their labels too, which then must be there. Whether they lie on their page check_image
+    tells, which knows its size.
     """
     found = {page.image_id: [] for page in pages}
+    labels = {page.image_id: [] for page in pages}
     seen = dict.fromkeys(found, 0)
     problems = []
     for row_number, row in csv_rows(path, COLUMNS):
@@ -65,13 +67,17 @@ def add_detections(pages, path):
             if image_id not in found:
                 raise ValueError(f"image_id {image_id!r} is none of the {len(pages)} pages")
             seen[image_id] += 1
-            found[image_id].append((row_number, seen[image_id] - 1, *_values(row)[1:5]))
+            values = _values(row)
+            if labelled and not row["label"]:
+                raise ValueError("the label is empty")
+            found[image_id].append((row_number, seen[image_id] - 1, *values[1:6]))
+            labels[image_id].append(row["label"] if labelled else "")
         except ValueError as error:
             problems.append(Problem(str(path), row_number, str(error)))
     for page in pages:
-        numbered = np.array(found[page.image_id], np.float64).reshape(-1, 6)
+        numbered = np.array(found[page.image_id], np.float64).reshape(-1, 7)
         rows, page.numbers = numbered[:, :2].astype(np.int64).T
-        page.boxes, page.labels = numbered[:, 2:], [""] * len(numbered)
+        page.boxes, page.scores, page.labels = numbered[:, 2:6], numbered[:, 6], labels[page.image_id]
         page.detected = str(path), rows
     return problems
 

@@ -7,5 +7,6 @@
   NAME-00000-of-0000N.tfrecord
 """
 FORMAT_VERSION = 2  # of all of it; a reader refuses another
+FLOAT_COLUMNS = ("score",)  # of manifest.csv, where the boxes are a detector's
 TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "source")  # of manifest.csv; and split_*
 BOX_COLUMNS = ("image_id", "label", "label_id", "x", "y", "w", "h")  # of boxes.csv

@@ -40,7 +40,7 @@ class PackingOptions:
     """What is packed where and how. `describe` is kept in dataset.json as given."""
     out_dir: pathlib.Path
     name: str  # of the shards
-    source: str  # train, test
+    source: str  # train, test, pseudo
     crops: CropOptions
     val_splits: dict  # split name -> list of groups
     share_rare: bool
@@ -126,6 +126,7 @@ def _fingerprint(images, problems, options):
         boxes = None if image.boxes is None else image.boxes.tolist()
         digest.update(json.dumps([image.image_id, image.path, image.member, image.group,
                                   image.labels, boxes, image.detected is not None,
+                                  None if image.scores is None else image.scores.tolist(),
                                   image.stated_size, image.fold, stat.st_size,
                                   stat.st_mtime_ns]).encode())
     return digest.hexdigest()

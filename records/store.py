@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import tensorflow as tf
 
-from records.layout import BOX_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
+from records.layout import BOX_COLUMNS, FLOAT_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
 
 REMEDY = "copy the store again, or repack it with create_tfrecords.py --overwrite"
 
@@ -27,8 +27,19 @@ class Store:
     def class_names(self):
         return self.info["class_names"]
 
+    @property
+    def own_sha256(self):
+        """Of the manifest, without the pseudo-labelled records that were put beside it."""
+        return self.info.get("own_manifest_sha256", self.info["manifest_sha256"])
+
+    @property
+    def records_sha256(self):
+        """Of the ids and boxes of the records, whatever their pixels: of two packings of the same."""
+        boxes = self.manifest[["id", "image_id", *"xywh"]].sort_values("id")
+        return hashlib.sha256(boxes.to_csv(index=False).encode()).hexdigest()
+
     def shard_paths(self):
-        return [f"{self.folder}/{shard['file']}" for shard in self.info["shards"]]
+        return [f"{shard.get('folder', self.folder)}/{shard['file']}" for shard in self.info["shards"]]
 
     def images(self):
         """images.csv: image_id, width, height (px), records, group of every packed image."""
@@ -58,10 +69,10 @@ class Store:
 
 
 def read_manifest(text):
-    """manifest.csv's text as a DataFrame: names and split_* as str, the others as integers."""
+    """manifest.csv's text as a DataFrame: names and split_* as str, the others as numbers."""
     columns = text[:text.index("\n")].split(",")
     names = {c: str for c in columns if c in TEXT_COLUMNS or c.startswith("split_")}
-    numbers = {c: "Int64" for c in columns if c not in names}
+    numbers = {c: "float64" if c in FLOAT_COLUMNS else "Int64" for c in columns if c not in names}
     return pd.read_csv(io.StringIO(text), dtype=names | numbers, keep_default_na=False,
                        na_values={c: [""] for c in numbers})
 

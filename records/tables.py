@@ -1,4 +1,5 @@
 """The tables of a store: a row per record, with its splits; per image; per box of packed pages."""
+import numpy as np
 import pandas as pd
 
 from records.layout import BOX_COLUMNS
@@ -20,6 +21,8 @@ def record_table(images, records, options):
                                                   strict=True)]
     table = pd.DataFrame(rows, columns=["id", "image_id", "x", "y", "w", "h", "group", "label",
                                         "fold"]).astype({c: "Int64" for c in "xywh"})
+    if any(image.scores is not None for image in images):
+        table["score"] = np.concatenate([image.scores for image in images])
     for name, val_groups in options.val_splits.items():
         split = split_by_group(table["group"], val_groups)
         if options.share_rare:

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Trains the detector of characters.
+# Needs: 01. Makes: RUNS/detector. A second call goes on where the first was cut off.
+source "$(dirname "$0")/settings.sh"
+needs "$(store "$DETECTOR" train)" 01_pack.sh
+run "$DETECTOR" --data_tfrec_dir="$(store "$DETECTOR" train)" --run_dir="$RUNS/detector" --job=train,val \
+  ${DETECTOR_OPTIONS:-}

@@ -1,0 +1,132 @@
+# Sourced by every stage of system A: what it works on. From the environment:
+#   DATA_DIR            folder with train.csv, train_images/, test_images/ of the Kuzushiji Recognition
+#                       competition; without it the demo, on pages that are rendered first
+#   SCALE               of the demo: small (2 epochs a training) or large (as long as its recipes say)
+#   DETECTOR, RECIPES   recipes of the detector and of the classifiers
+#   STORES, RUNS        folders of the packed records and of the runs
+#   DETECTOR_OPTIONS, CLASSIFIER_OPTIONS, REFINE_OPTIONS   options of run.py that override the recipes
+#   VIEWS               test-time views, see run.py --help
+#   TRIALS              of the search for the parameters of the false-positive predictor
+#   PROBABILITY         least one of a pseudo label
+#   OPTIONS             options of run.py for every call, such as --tpu_ip_or_name=None
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+DEMO=
+if [[ -z ${DATA_DIR:-} ]]; then
+  DEMO=yes
+  SYSTEM=demo_whole
+  DATA_DIR=data/$SYSTEM/pages
+  DETECTOR=${DETECTOR:-recipes/demo/detect.args}
+  RECIPES=${RECIPES:-recipes/demo/classify.args recipes/demo/classify_second.args}
+  PROBABILITY=${PROBABILITY:-0.8}
+  TRIALS=${TRIALS:-20}
+  if [[ ${SCALE:-small} == small ]]; then
+    DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=6 --validate_every_epochs=6}
+    CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2}
+    REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3}
+  elif [[ $SCALE == large ]]; then
+    REFINE_OPTIONS=${REFINE_OPTIONS:---lr=1e-3}
+  else
+    echo "$0: SCALE=$SCALE: it is small or large" >&2
+    exit 2
+  fi
+else
+  SYSTEM=kuzushiji
+  DETECTOR=${DETECTOR:-recipes/kuzushiji/centernet_boxes.args}
+  RECIPES=${RECIPES:-$(echo recipes/kuzushiji/0[1-5]_*.args)}
+  PROBABILITY=${PROBABILITY:-0.9}
+  TRIALS=${TRIALS:-200}
+fi
+STORES=${STORES:-data/$SYSTEM}
+RUNS=${RUNS:-runs/$SYSTEM}
+VIEWS=${VIEWS:-crops7}
+TRUTH_CSV=${TRUTH_CSV:-${DEMO:+$DATA_DIR/test.csv}}
+TABLE=$RUNS/scores.csv
+
+fail() {
+  echo "$0: $*" >&2
+  exit 1
+}
+
+option() {  # option NAME RECIPE: what a recipe, or one that it begins with, gives for an option
+  local value=$(sed -n "s/^--$1=//p" "$2") begun=$(sed -n 's/^@//p' "$2")
+  if [[ $value || ! $begun ]]; then
+    echo "$value"
+  else
+    option "$1" "$begun"
+  fi
+}
+
+packing() {
+  option pack "$1"
+}
+
+store() {  # store RECIPE train|val|test|pseudo: the folder of its packed records
+  echo "$STORES/$(basename "$(packing "$1")" .args)/$2"
+}
+
+run_dir() {  # run_dir PHASE RECIPE
+  echo "$RUNS/$1/$(basename "$2" .args)"
+}
+
+needs() {  # needs FILE STAGE: stops if a stage that makes it has not run
+  [[ -e $1 ]] || fail "$1 is absent: run scripts/kuzushiji/$2 first"
+}
+
+packings() {  # one recipe of each different packing of the classifiers
+  local recipe seen=
+  for recipe in $RECIPES; do
+    if [[ " $seen " != *" $(packing "$recipe") "* ]]; then
+      seen+=" $(packing "$recipe")"
+      echo "$recipe"
+    fi
+  done
+}
+
+first_recipe() {  # the classifier whose store stands for the ensemble's
+  set -- $RECIPES
+  echo "$1"
+}
+
+for recipe in $DETECTOR $RECIPES; do
+  [[ -f $recipe && -f $(packing "$recipe") ]] || fail "there is no recipe $recipe, or it names no packing"
+done
+source scripts/environment.sh
+
+pack() {  # pack RECIPE OPTION...
+  "$PYTHON" create_tfrecords.py "@$(packing "$1")" --data_dir="$DATA_DIR" "${@:2}"
+}
+
+run() {  # run RECIPE OPTION...: what is given in OPTIONS last
+  "$PYTHON" run.py "@$1" "${@:2}" ${OPTIONS:-}
+}
+
+members() {  # members PHASE RECIPE...: the runs, separated by commas
+  local recipe list=
+  for recipe in "${@:2}"; do
+    list+=,$(run_dir "$1" "$recipe")
+  done
+  echo "${list#,}"
+}
+
+read_boxes() {  # read_boxes PHASE val|test NAME RECIPE...: every classifier, then all of them together
+  local phase=$1 part=$2 name=$3 recipe first=$4
+  shift 3
+  for recipe in "$@"; do
+    needs "$(run_dir "$phase" "$recipe")/run.json" "the stage that trains it"
+    run "$recipe" --data_tfrec_dir="$(store "$recipe" "$part")" --run_dir="$(run_dir "$phase" "$recipe")" \
+      --job=test --views="$VIEWS"
+  done
+  if (($# > 1)); then
+    run "$first" --data_tfrec_dir="$(store "$first" "$part")" --run_dir="$RUNS/$phase/$name" --job=ensemble \
+      --members="$(members "$phase" "$@")" --combine="${COMBINE:-mean_logits}" --overwrite
+  fi
+}
+
+submit() {  # submit NAME RUN OPTION...: the submission of a run on the test pages, and its score
+  local first=$(first_recipe)
+  run "$first" --data_tfrec_dir="$(store "$first" test)" --run_dir="$2" "${@:3}" \
+    --job="submit${TRUTH_CSV:+,score}" --data_dir="$DATA_DIR" \
+    ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV" --score_csv="$TABLE" --score_name="$1"}
+}
