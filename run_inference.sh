@@ -9,8 +9,12 @@
 # the newest). BOXES_CSV (image_id,labels with U+XXXX x y w h ...; only its boxes are used) takes the
 # place of DETECTOR. TRUTH_CSV, the same form, is scored against. DETECTOR_OPTIONS: options of run.py for
 # the detector alone, such as --threshold=0.3. STORES: folder of the packed records.
+# With the last classifiers of a whole system (run_training.sh): SYSTEM=kuzushiji bash run_inference.sh
 set -euo pipefail
 cd "$(dirname "$0")"
+if [[ ${SYSTEM:-} ]]; then
+  OPTIONS="${OPTIONS:-} $*" exec bash "scripts/$SYSTEM/inference.sh"
+fi
 source scripts/recipe.sh
 
 alone=  # a detector that reads by itself

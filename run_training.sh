@@ -8,8 +8,14 @@
 # Also from the environment: DETECTOR (a recipe that is trained first) and DETECTOR_OPTIONS (options of
 # run.py for it alone), STORES (folder of the packed records), RUN_DIR and DETECTOR_RUN_DIR (default: new
 # ones).
+# A whole system, all of its stages (scripts/SYSTEM/settings.sh tells what may be set there), with the
+# demo's pages or those in DATA_DIR:
+#   SYSTEM=kuzushiji bash run_training.sh
 set -euo pipefail
 cd "$(dirname "$0")"
+if [[ ${SYSTEM:-} ]]; then
+  OPTIONS="${OPTIONS:-} $*" exec bash "scripts/$SYSTEM/training.sh"
+fi
 source scripts/recipe.sh
 
 reader=(--data_tfrec_dir="$(store "$RECIPE" train)" "@$RECIPE" ${RUN_DIR:+--run_dir="$RUN_DIR"}

@@ -46,7 +46,7 @@ def merge_detections(members, pages, method, iou=None, **settings):
 def merge_boxes(members, method, iou=None, weights=None, rank_by="score", per_label=False,
                 sigma=0.5, least_score=0.001):
     """The boxes of one page, DataFrame of records.detections.COLUMNS by falling score (of equal ones
-    by member and row); other columns are left out.
+    by member and row, in wbf by their surest box); other columns are left out.
 
     members: a DataFrame of COLUMNS for each detector, empty if it found nothing.
     method: of METHODS. iou: 0..1, what two boxes must exceed to be the same; soft_nms has no use for
@@ -70,8 +70,7 @@ def merge_boxes(members, method, iou=None, weights=None, rank_by="score", per_la
     boxes, confidence = table[BOX].to_numpy(), table[rank_by].to_numpy()
     ranks = confidence * weights[member]
     if method == "nms":
-        kept = np.sort(non_max_suppression(boxes, ranks, iou, groups))
-        merged = table.take(kept)
+        merged = table.take(np.sort(non_max_suppression(boxes, ranks, iou, groups)))
     elif method == "soft_nms":
         confidence = confidence * soft_nms(boxes, ranks, sigma, groups)
         merged = table.assign(**{rank_by: confidence})[confidence >= least_score]
@@ -145,8 +144,8 @@ def _told(table, cluster, boxes, trust, member, weights):
     told = sums[winners] / np.bincount(cluster[voters], weight[voters], n)
     merged = pd.DataFrame({
         "image_id": table.image_id.iloc[:1].tolist() * n, **dict(zip(BOX, boxes.T)),
-        "score": np.minimum(score, 1),  # a mean of ones may be rounded to above 1
-        "label": labels.to_numpy()[named[winners]], "label_score": np.minimum(told, 1)})
+        "score": np.minimum(score, 1),  # a share of all may be rounded to above 1
+        "label": labels.to_numpy()[named[winners]], "label_score": told})
     return merged[list(COLUMNS)].astype(TYPES)
 
 

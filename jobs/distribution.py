@@ -28,8 +28,8 @@ def run(session):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     shown = table.head(SHOWN)
-    draw_bars(path.with_suffix(".png"), shown["class"].tolist(), shown["share"].to_numpy(),
-              f"share of {len(logits)} records, by summed probability")
+    draw_bars(path.with_suffix(".png"), shown["class"].tolist(), 100 * shown["share"],
+              f"Classes of {len(logits)} records", "share, % (sum of probabilities)")
     print(shown.to_string(index=False))
     print(f"distribution: {len(logits)} records over {len(classes)} classes; the surest is on average "
           f"{probability.max(axis=1).mean() if len(logits) else 0:.3f} -> {path}")

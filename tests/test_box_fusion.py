@@ -214,10 +214,26 @@ def test_fusion_counts_the_members_that_saw_a_box():
 
 
 def test_equal_scores_keep_the_order_of_members_and_rows():
-    rows = [["p", 50.0 * k, 0, 10, 10, 0.5, "", math.nan] for k in range(40)]
-    for method in METHODS:
-        merged = merge_boxes([frame(rows[20:]), frame(rows[:20])], method, 0.3)
-        assert merged.x.tolist() == [row[1] for row in rows[20:] + rows[:20]]
+    rows = [["p", 50.0 * k, 0, 10, 10, 0.5 + k % 2 / 4, "a", (k * 37 % 400) / 400]
+            for k in range(400)]
+    members = [frame(rows[150:]), frame(rows[:150])]
+    in_order = sorted(rows[150:] + rows[:150], key=lambda row: -row[5])
+    for method, rank_by in [(method, "score") for method in METHODS] + [("nms", "label_score")]:
+        merged = merge_boxes(members, method, 0.3, rank_by=rank_by)
+        assert merged.x.tolist() == [row[1] for row in in_order]
+
+
+def test_a_fused_box_is_met_where_it_has_moved_to():
+    members = [frame([["p", x, 0, 10, 10, 0.5, "a", 1.0]]) for x in (0, 6, 10.5)]  # the last meets 3..13
+    assert merge_boxes(members, "wbf", 0.1).x.tolist() == pytest.approx([5.5])
+
+
+def test_a_fused_score_is_never_above_1():
+    random = np.random.default_rng(0)
+    seen = frame([["p", 0, 0, 10, 10, 1.0, "a", 1.0]])
+    for _ in range(20):
+        fused = merge_boxes([seen] * 11, "wbf", 0.5, weights=random.uniform(0, 1, 11))
+        assert 1 - 1e-12 < fused.score[0] <= 1 and 1 - 1e-12 < fused.label_score[0] <= 1
 
 
 @pytest.mark.parametrize("method", METHODS)

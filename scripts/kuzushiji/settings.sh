@@ -15,8 +15,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 DEMO=
 if [[ -z ${DATA_DIR:-} ]]; then
   DEMO=yes
-  SYSTEM=demo_whole
-  DATA_DIR=data/$SYSTEM/pages
+  place=demo_whole
+  DATA_DIR=data/$place/pages
   DETECTOR=${DETECTOR:-recipes/demo/detect.args}
   RECIPES=${RECIPES:-recipes/demo/classify.args recipes/demo/classify_second.args}
   PROBABILITY=${PROBABILITY:-0.8}
@@ -32,14 +32,14 @@ if [[ -z ${DATA_DIR:-} ]]; then
     exit 2
   fi
 else
-  SYSTEM=kuzushiji
+  place=kuzushiji
   DETECTOR=${DETECTOR:-recipes/kuzushiji/centernet_boxes.args}
   RECIPES=${RECIPES:-$(echo recipes/kuzushiji/0[1-5]_*.args)}
   PROBABILITY=${PROBABILITY:-0.9}
   TRIALS=${TRIALS:-200}
 fi
-STORES=${STORES:-data/$SYSTEM}
-RUNS=${RUNS:-runs/$SYSTEM}
+STORES=${STORES:-data/$place}
+RUNS=${RUNS:-runs/$place}
 VIEWS=${VIEWS:-crops7}
 TRUTH_CSV=${TRUTH_CSV:-${DEMO:+$DATA_DIR/test.csv}}
 TABLE=$RUNS/scores.csv
