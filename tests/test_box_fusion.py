@@ -188,6 +188,7 @@ def test_identical_boxes():
                frame([[*box, 0.7, "b", 0.2]])]
     kept = merge_boxes(members, "nms", 0.9)
     assert kept.to_numpy().tolist() == [[*box, 1.0, "a", 0.5]]
+    assert merge_boxes(members, "nms", 0.9, weights=[1e60] * 3).equals(kept)  # ratios count
     better = merge_boxes(members, "nms", 0.9, rank_by="label_score")  # the rule of system A
     assert better.to_numpy().tolist() == [[*box, 0.7, "b", 1.0]]
     soft = merge_boxes(members, "soft_nms").score.tolist()
