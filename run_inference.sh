@@ -13,7 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 if [[ ${SYSTEM:-} ]]; then
-  OPTIONS="${OPTIONS:-} $*" exec bash "scripts/$SYSTEM/inference.sh"
+  source scripts/stages.sh
+  whole inference "$@"
 fi
 source scripts/recipe.sh
 

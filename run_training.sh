@@ -14,7 +14,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 if [[ ${SYSTEM:-} ]]; then
-  OPTIONS="${OPTIONS:-} $*" exec bash "scripts/$SYSTEM/training.sh"
+  source scripts/stages.sh
+  whole training "$@"
 fi
 source scripts/recipe.sh
 
@@ -22,9 +23,8 @@ reader=(--data_tfrec_dir="$(store "$RECIPE" train)" "@$RECIPE" ${RUN_DIR:+--run_
         --job=train,val "$@")
 if [[ $DETECTOR ]]; then
   detector=(--data_tfrec_dir="$(store "$DETECTOR" train)" "@$DETECTOR"
-            ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} --job=train,val "$@"
-            ${DETECTOR_OPTIONS:-})
-  check "${detector[@]}"
+            ${DETECTOR_RUN_DIR:+--run_dir="$DETECTOR_RUN_DIR"} "$@" ${DETECTOR_OPTIONS:-})
+  check --job=train "${detector[@]}"
 fi
 check "${reader[@]}"
 if [[ $DEMO ]]; then
@@ -35,6 +35,8 @@ for recipe in $DETECTOR "$RECIPE"; do
     --out_dir="$(store "$recipe" train)" ${DEMO:+--overwrite}
 done
 if [[ $DETECTOR ]]; then
-  "$PYTHON" run.py "${detector[@]}"
+  for job in train val; do  # a call for each: run.py sets up a CPU in another way for the second
+    "$PYTHON" run.py --job=$job "${detector[@]}"
+  done
 fi
 "$PYTHON" run.py "${reader[@]}"

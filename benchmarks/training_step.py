@@ -14,8 +14,7 @@ Sections:
             same train_step called in a plain loop, in one process
 
 A ratio is that of two runs of the same round; on a machine that others use it flatters ours, as
-PyTorch's threads wait for each other. TF_ENABLE_ONEDNN_OPTS=1 before the command has TensorFlow use
-oneDNN also where it does not by itself (CPUs without AVX-512).
+PyTorch's threads wait for each other. TensorFlow uses oneDNN, as in run.py.
 PyTorch: pip install -r requirements-benchmarks.txt
 """
 import argparse
@@ -28,6 +27,8 @@ import time
 import numpy as np
 
 from benchmarks.input_pipeline import print_rows, spread
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # The limits: a square matrix product, and a 3x3 convolution of (images, side, channels).
 MATRIX, MAPS = 2048, (32, 14, 256)

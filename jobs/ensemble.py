@@ -71,19 +71,21 @@ def validated(session, members):
                               f"{odd.folder}/predictions has not: validate it on the same records")
         return o.member_weights or None
     names = [str(path[0]) for path in files]
-    ids, classes, _, labels = read_predictions(names[0], job="val")
-    others = [read_predictions(name, job="val") for name in names]
+    every_ids, every_classes, logits, every_labels = zip(*(read_predictions(name, job="val")
+                                                           for name in names))
     try:
-        check_members(names, [other[0] for other in others], [other[1] for other in others])
+        check_members(names, every_ids, every_classes)
     except ValueError:
         if fit:
             raise
         print("validation: none, as the members were validated on different records")
         return o.member_weights or None
-    logits = [read_predictions(name, ids, job="val")[2] for name in names]
+    ids, classes, labels = every_ids[0], every_classes[0], every_labels[0]
+    places = [{name: i for i, name in enumerate(theirs)} for theirs in every_ids]
+    logits = [member[[place[name] for name in ids]] for member, place in zip(logits, places)]
     weights = o.member_weights or None
     if fit:
-        weights, figures = fit_weights(logits, labels, o.combine)
+        weights, _ = fit_weights(logits, labels, o.combine)
         print("weights: " + ", ".join(f"{m.folder.name} {w:.3f}" for m, w in zip(members, weights)))
     together = combine(iter(logits), o.combine, weights)
     none_shared = np.zeros(len(labels), bool)
@@ -103,7 +105,7 @@ def classified(session, members, weights):
     store, ids = session.store, session.store.manifest["id"].tolist()
     records = store.records_sha256  # members may have packed the same boxes in different ways
 
-    def logits():
+    def logits():  # each is read within the yield, so that none is held while the next is
         for member in members:
             yield read_predictions(predictions_path(session, run=member), ids, records=records)[2]
     try:

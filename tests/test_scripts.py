@@ -110,3 +110,55 @@ def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
     with open(places["RUN_DIR"] / "submission.csv") as file:
         read = {row["image_id"]: row["labels"].split()[::3] for row in csv.DictReader(file)}
     assert len(found) > 10 and sum(map(len, read.values())) == len(found)
+
+
+STAGES = "scripts/kuzushiji"
+
+
+@pytest.mark.parametrize("stage, needed", [
+    ("02_train_detector.sh", "01_pack.sh"), ("03_train_classifiers.sh", "01_pack.sh"),
+    ("04_read_validation.sh", "02_train_detector.sh"), ("05_false_positives.sh", "04_read_validation.sh"),
+    ("06_find_test.sh", "02_train_detector.sh"), ("07_read_test.sh", "05_false_positives.sh"),
+    ("08_pseudo_labels.sh", "07_read_test.sh"), ("09_train_again.sh", "08_pseudo_labels.sh"),
+    ("10_refine.sh", "09_train_again.sh"), ("11_submission.sh", "the stage that trains it")])
+def test_a_stage_names_the_one_before_it(stage, needed, tmp_path):
+    done = script(f"{STAGES}/{stage}", STORES=tmp_path / "stores", RUNS=tmp_path / "runs")
+    assert done.returncode == 1 and f"{needed} first" in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_system_is_refused():
+    for name in ("run_training.sh", "run_inference.sh"):
+        done = script(name, SYSTEM="kuzusiji")
+        assert done.returncode == 1 and "the systems are kuzushiji" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_of_system_a(tmp_path):
+    """Every stage on small pages, once more from the test pages on, and the classifier of books."""
+    demo_pages.main([f"--out_dir={tmp_path / 'pages'}", "--train_pages=24", "--test_pages=2", "--books=4",
+                     "--test_books=1", "--classes=12", "--page_height=500"])
+    table = tmp_path / "runs/scores.csv"
+    where = {"DATA_DIR": tmp_path / "pages", "STORES": tmp_path / "stores", "RUNS": tmp_path / "runs",
+             "TRUTH_CSV": tmp_path / "pages/test.csv", "DETECTOR": DETECTOR, "TRIALS": 1,
+             "RECIPES": "recipes/demo/classify.args recipes/demo/classify_second.args",
+             "DETECTOR_OPTIONS": " ".join([*FAST_DETECTOR, "--n_epochs=4", "--threshold=0.1"]),
+             "CLASSIFIER_OPTIONS": "--n_epochs=2 --backbone=wide_resnet10_2",
+             "REFINE_OPTIONS": "--n_epochs=1 --lr=1e-3", "PROBABILITY": 0.1}
+    done = script("run_training.sh", "--seed=2", SYSTEM="kuzushiji", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = list(csv.DictReader(open(table)))
+    assert [row["name"] for row in rows] == [
+        "detector + one classifier", "+ views (crops7)", "+ ensemble", "+ false-positive predictor",
+        "+ pseudo labels", "+ refinement"]
+    assert all(0 <= float(row["f1"]) <= 1 for row in rows)
+    assert json.loads((tmp_path / "runs/refined/classify/run.json").read_text())["options"]["seed"] == 2
+    last = tmp_path / "runs/refined/ensemble/submission.csv"
+    before = last.read_bytes()
+    done = script("run_inference.sh", "--seed=2", SYSTEM="kuzushiji", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert last.read_bytes() == before
+    done = script(f"{STAGES}/12_book_titles.sh", TITLES="recipes/demo/book_titles.args",
+                  OPTIONS="--n_epochs=2 --batch_size=4", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "distribution: 2 records over 4 classes" in done.stdout
