@@ -11,6 +11,9 @@ Any other detection set, in COCO's JSON; any other classification set:
   python create_tfrecords.py --format=coco --json=instances.json --image_dir=images --out_dir=data/c
   python create_tfrecords.py --format=folder --data_dir=photos.zip --out_dir=data/photos --size=128
   python create_tfrecords.py --format=csv --data_dir=images --csv=labels.csv --out_dir=data/mine
+Turtle Recall's individuals, in 5 folds with shards of their own; and its test set:
+  python create_tfrecords.py @recipes/turtle/pack512.args --data_dir=turtles --out_dir=data/t512
+  python create_tfrecords.py @recipes/turtle/pack512.args --source=test --data_dir=turtles --out_dir=data/tt
 """
 import os
 import re
@@ -21,26 +24,29 @@ from arguments import Parser, number, on_off, output_name, path
 GOES_WITH = {  # options that only some formats have
     "csv": ["kuzushiji", "csv"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
     "records": ["kuzushiji", "coco"], "detections": ["kuzushiji"],
-    "pseudo": ["kuzushiji", "folder", "csv"],
+    "pseudo": ["kuzushiji", "folder", "csv", "turtle"],
     "group_regex": ["folder", "coco"]}
 
 
 def add_where(parser):
     where = parser.add_argument_group("what and where")
-    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv"],
+    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv", "turtle"],
                        default="kuzushiji",
                        help="kuzushiji: pages with boxes in the Kaggle layout; "
                             "coco: images with boxes in COCO's JSON; "
                             "folder: a folder (or zip) with a folder per class; "
-                            "csv: a table path,label[,id][,group][,fold]")
+                            "csv: a table path,label[,id][,group][,fold]; "
+                            "turtle: train.csv and extra_images.csv (or test.csv) and images/ of Turtle "
+                            "Recall; dataset.json marks the individuals of train.csv as known")
     where.add_argument("--records", choices=["boxes", "pages", "titles"],
                        help="kuzushiji, coco: a record per box, or per page with its boxes kept "
                             "beside it in boxes.csv (default: boxes for kuzushiji, pages for "
-                            "coco); of folder and csv each image is a record. titles: of kuzushiji, "
-                            "a record per page, whose label is its book")
+                            "coco); of folder, csv and turtle each image is a record. titles: of "
+                            "kuzushiji, a record per page, whose label is its book")
     where.add_argument("--data_dir", type=path,
                        help="folder of the images (kuzushiji: of train.csv and train_images; "
-                            "folder: or a zip file; coco: --image_dir will do)")
+                            "turtle: of its tables and images; folder: or a zip file; coco: "
+                            "--image_dir will do)")
     where.add_argument("--out_dir", type=path, help="folder of the packed store")
     where.add_argument("--csv", type=path,
                        help="annotations (default: DATA_DIR/train.csv, with --source=test "
@@ -60,8 +66,8 @@ def add_where(parser):
                             "px (default: those of --csv)")
     where.add_argument("--pseudo", type=path,
                        help="labels that run.py --job=pseudo gave to unlabelled images, a CSV with its "
-                            "JSON: of kuzushiji a record per box, of folder and csv (id,label) per "
-                            "image; others are left out. Sets --source=pseudo")
+                            "JSON: of kuzushiji a record per box, of the others (id,label) per "
+                            "image; what has none is left out. Sets --source=pseudo")
     where.add_argument("--source", choices=["train", "test", "pseudo"], default="train",
                        help="test: labels are not packed, of pages not even boxes, and it has no "
                             "splits; pseudo: see --pseudo")
@@ -108,9 +114,9 @@ def add_splits(parser):
     splits.add_argument("--share_rare", type=on_off, default=False,
                         help="on/off: system A's rule for classes that one side of a split lacks "
                              "(20 crops moved if there are 210, else its crops on both sides)")
-    splits.add_argument("--n_folds", type=number(int, 0), default=0,
+    splits.add_argument("--n_folds", type=number(int, 0),
                         help="column fold: K-fold of the records, stratified by label, 0 for none "
-                             "(or as the csv says)")
+                             "(or as the csv says; default: 5 for turtle, else 0)")
     splits.add_argument("--folds_by_group", type=on_off, default=False,
                         help="on/off: keep each group in one fold")
     splits.add_argument("--group_regex",
@@ -123,6 +129,10 @@ def add_how(parser):
     how.add_argument("--seed", type=number(int, 0), default=1, help="of the shuffling and splits")
     how.add_argument("--shard_mb", type=number(float, above=0), default=100,
                      help="size of a shard, MB")
+    how.add_argument("--shard_by", choices=["size", "fold"],
+                     help="size: records of all folds together, NAME-00000-of-0000N.tfrecord; fold: "
+                          "each shard of one fold, fold.K.tfrecord-00000-of-0000N (of records without "
+                          "fold: NAME.tfrecord-...) (default: fold for turtle, else size)")
     how.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
 
 
@@ -134,6 +144,8 @@ def parse(argv=None):
     options = parser.parse_args(argv)
     refuse_impossible(parser, options)
     fill_in_defaults(options)
+    if options.shard_by == "fold" and re.fullmatch(r"fold\.\d+", options.name):
+        parser.error(f"--name={options.name}: with --shard_by=fold that is the name of a fold's shards")
     options.val_splits = {}
     for text in options.val_split:
         name, _, groups = text.partition("=")
@@ -203,10 +215,12 @@ def fill_in_defaults(options):
     options.titles = options.records == "titles"
     if options.titles:
         options.records = "images"
+    turtle = options.format == "turtle"
     pages, clean = options.records == "pages", kuzushiji and options.records == "boxes"
     for name, value in (("name", options.source), ("size", 1536 if pages else 124),
                         ("local_contrast", clean), ("denoise", clean),
-                        ("encoding", "png" if clean else "jpeg")):
+                        ("encoding", "png" if clean else "jpeg"), ("n_folds", 5 if turtle else 0),
+                        ("shard_by", "fold" if turtle else "size")):
         default(name, value)
     if pages:
         default("aspect", 1.5 if kuzushiji else 1.0)
@@ -238,11 +252,13 @@ def read(options):
     from records.detections import add_detections
     from records.image_sets import read_folder, read_table
     from records.pseudo import pseudo_labelled
+    from records.turtle import read_turtles
     labelled = options.source == "train"
-    if options.format in ("folder", "csv"):
+    if options.format in ("folder", "csv", "turtle"):
         images, problems = (read_folder(options.data_dir, options.group_regex, labelled)
                             if options.format == "folder" else
-                            read_table(options.csv, options.data_dir, labelled))
+                            read_table(options.csv, options.data_dir, labelled)
+                            if options.format == "csv" else read_turtles(options.data_dir, labelled))
         if options.pseudo:
             images, more = pseudo_labelled(images, options.pseudo)
             problems += more
@@ -270,6 +286,7 @@ def main(argv=None):
     from records.chunks import CropOptions
     from records.packing import PackingError, PackingOptions, pack
     from records.pseudo import read_origin
+    from records.turtle import known_turtles
     describe = {k: str(v) if hasattr(v, "parts") else v for k, v in vars(options).items()}
     crops = CropOptions(**{field: getattr(options, field)
                            for field in CropOptions.__dataclass_fields__})
@@ -277,6 +294,8 @@ def main(argv=None):
         if options.pseudo is not None:
             describe["made_by"] = read_origin(options.pseudo)
         images, problems = read(options)
+        options.known_classes = (tuple(known_turtles(options.data_dir)) if options.format == "turtle" and
+                                 options.source == "train" else None)
         keras2.import_tensorflow_quietly()
         pack(images, problems, PackingOptions(
             crops=crops, describe=describe,

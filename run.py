@@ -23,6 +23,9 @@ def main(argv=None):
     keras2.import_tensorflow_quietly()
     from jobs.errors import user_errors
     with user_errors("run.py"):
+        if options.n_folds:
+            importlib.import_module("jobs.folds").run(options, sys.argv[1:] if argv is None else argv)
+            return
         session = importlib.import_module("jobs.session").Session(options)
         for job in options.job:
             importlib.import_module(job_module(options.task, job)).run(session)

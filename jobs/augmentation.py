@@ -14,9 +14,9 @@ def augmentation(o):
     """o: options of run.py, of either task. Raises ValueError for what does not go together."""
     take = lambda *names: {name: getattr(o, name) for name in names}
     return Augmentation(
-        Geometry(rrc_centred=o.rrc_place == "centre", cubic=o.resample == "bicubic", nine=o.aug_percentage, **take(
-            "rotate", "shear", "scale", "shift", "affine_p", "rrc_scale", "rrc_ratio", "hflip",
-            "vflip", "quarter_turns")),
+        Geometry(rrc_centred=o.rrc_place == "centre", cubic=o.resample == "bicubic", nine=o.aug_percentage,
+                 nine_of=o.aug_number, **take("rotate", "shear", "scale", "shift", "affine_p", "rrc_scale",
+                                              "rrc_ratio", "hflip", "vflip", "quarter_turns")),
         Policy(o.policy, o.policy_ops, o.policy_magnitude),
         Filters(p=o.colour_p, **take("blur", "noise", "clahe")),
         Colour(p=o.colour_p, **take("brightness", "contrast", "saturation", "hue", "gray", "pca",

@@ -54,6 +54,8 @@ def add_augmentation_classify(parser):
                        ("aug_percentage", "one of Turtle Recall's nine: two flips, quarter turns, "
                                           "45-degree turns of the middle 0.7")):
         augment.add_argument(f"--{name}", type=_share, default=0.0, help=f"probability of {what}")
+    augment.add_argument("--aug_number", type=number(int, 1, 9), default=9, metavar="N",
+                         help="of the nine, the first N are drawn from")
     augment.add_argument("--resample", choices=["bilinear", "bicubic"], default="bilinear",
                          help="of the one resampling of all geometry; bicubic takes five times as long")
     augment.add_argument("--policy", choices=["none", "randaugment", "trivial"], default="none",
@@ -86,6 +88,7 @@ def check(parser, options):
             (options.policy == "randaugment", ["policy_ops", "policy_magnitude"],
              "is of --policy=randaugment"),
             (options.cutout_holes, ["cutout_size"], "is of --cutout_holes"),
+            (options.aug_percentage, ["aug_number"], "is of --aug_percentage"),
             (any(getattr(options, kind) for kind in MIXES), ["mix_per"], "needs images that are mixed"),
             (options.cache == "file", ["cache_dir"], "is of --cache=file")):
         for name in ignored:

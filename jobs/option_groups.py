@@ -4,8 +4,8 @@ import difflib
 
 from arguments import number, on_off, or_none, output_name, path, values
 
-JOBS = ("preview", "train", "val", "test", "detect", "ensemble", "fit_rescorer", "pseudo", "distribution",
-        "submit", "score")
+JOBS = ("preview", "train", "val", "test", "predict", "reidentify", "detect", "ensemble", "fit_rescorer",
+        "pseudo", "distribution", "submit", "score")
 
 
 def add_what(parser, tasks):
@@ -15,7 +15,8 @@ def add_what(parser, tasks):
     what.add_argument("--job", type=_jobs, default="train,val", metavar="JOB,...",
                       help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
                            "picture of augmented training examples; train: train a run; val: its "
-                           "scores on the validation rows; test: classify a store; "
+                           "scores on the validation rows; test: classify a store; predict: classify "
+                           "--images; reidentify: who is it, by the nearest pictures; "
                            "detect: find (and read) the characters of a store of pages; ensemble: "
                            "what --members said of a store, as one; fit_rescorer: learn which of the "
                            "characters read are false; pseudo: labels of what was read surely; "
@@ -58,10 +59,22 @@ def add_data(parser):
                            "None for no validation")
     data.add_argument("--val_fold", type=number(int, 0),
                       help="fold of the store that validates, instead of --split")
+    data.add_argument("--n_folds", type=number(int, 2),
+                      help="run the jobs for the folds of the store, each in a folder of --run_dir, and say "
+                           "what they score together on what each did not train on; a fold that is "
+                           "finished is passed over (default: one run)")
+    data.add_argument("--initial_fold", type=number(int, 0), default=0, help="first of --n_folds")
+    data.add_argument("--final_fold", type=number(int, 1),
+                      help="the fold before which to stop (default: --n_folds)")
+    data.add_argument("--images", nargs="+", default=[], metavar="PATH",
+                      help="predict: images, folders of them, or patterns such as 'photos/*.jpg'")
+    data.add_argument("--new_tfrec_dir", metavar="STORE",
+                      help="reidentify: a store of individuals that the training store lacks, to learn "
+                           "from which similarity on somebody is new")
     data.add_argument("--pseudo_tfrec_dir", metavar="STORE",
                       help="train: a store of pseudo-labelled records (create_tfrecords.py --pseudo) that "
                            "train too; they never validate")
-    data.add_argument("--cache", choices=["auto", "decoded", "file", "encoded", "none"],
+    data.add_argument("--cache", type=_cache, choices=["auto", "decoded", "file", "encoded", "none"],
                       default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
                            "half of the free memory holds; file: decoded in a file on a fast disk")
@@ -140,6 +153,10 @@ def add_device(parser):
                         help="compile the training step; auto: on a single GPU (a TPU always does)")
     device.add_argument("--steps_per_execution", type=number(int, 1), default=1,
                         help="steps per call of the compiled step; more suits a TPU")
+
+
+def _cache(text):
+    return {"on": "auto", "off": "none"}.get(text, text)  # system B's
 
 
 def _jobs(text):

@@ -6,7 +6,8 @@ from jobs import (augmentation_options, detector_options, option_groups, reading
                   training_options)
 
 LATER_JOBS = ("ensemble", "fit_rescorer", "pseudo", "submit", "score")  # need no network
-TASK_JOBS = {"classify": ("preview", "train", "val", "test", "distribution", *LATER_JOBS),
+TASK_JOBS = {"classify": ("preview", "train", "val", "test", "predict", "reidentify", "distribution",
+                          *LATER_JOBS),
              "detect": ("preview", "train", "val", "detect", *LATER_JOBS)}
 # What a task has for a default of its own; for detect as in system D.
 TASK_DEFAULTS = {"classify": {}, "detect": dict(
@@ -80,7 +81,7 @@ def _check(parser, options):
     if wrong:
         parser.error(f"--job={wrong[0]} does not go with --task={options.task}, which has "
                      f"{', '.join(TASK_JOBS[options.task])}")
-    if not options.data_tfrec_dir and (options.task == "detect" or set(options.job) - {"score"}):
+    if not options.data_tfrec_dir and (options.task == "detect" or set(options.job) - {"score", "predict"}):
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
         parser.error("--job=score needs --truth_csv, the annotated pages")
@@ -95,6 +96,7 @@ def _check(parser, options):
     reading_options.check(parser, options)
     if options.unread_csv and "score" not in options.job:
         parser.error("--unread_csv is for --job=score")
+    _check_folds(parser, options)
     if options.split is not None and options.val_fold is not None:
         parser.error("--split and --val_fold both name a validation: give one")
     validated = options.split is not None or options.val_fold is not None
@@ -124,6 +126,21 @@ def _check(parser, options):
                      "mixed_bfloat16 or None")
     if options.xla == "on" and (options.cpu_replicas or 1) > 1:
         parser.error("--xla=on does not work with several mirrored replicas")
+
+
+def _check_folds(parser, options):
+    o = options
+    o.last_fold = o.n_folds if o.final_fold is None else o.final_fold
+    if o.n_folds is None:
+        return
+    if o.run_dir is None:
+        parser.error("--n_folds needs --run_dir, the folder of the folds' runs")
+    if not o.initial_fold < o.last_fold <= o.n_folds:
+        parser.error(f"--initial_fold={o.initial_fold} --final_fold={o.last_fold}: of {o.n_folds} folds the "
+                     "first is 0, and the final one is where to stop")
+    if set(o.job) - {"train", "val", "test"} or o.split is not None:
+        parser.error("--n_folds goes with --job=train, val and test, and without --split")
+    o.val_fold = o.initial_fold
 
 
 def _check_detector(parser, options):

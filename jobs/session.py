@@ -206,6 +206,8 @@ class Session:
         """Each record in the views of `kind` (pipeline.views); with several, fewer records a batch."""
         size, replicas = run.info["input"]["size"], self.strategy.num_replicas_in_sync
         with option_errors():
-            views = view_maps(kind, size, self.store.info["image"]["size"], run.info["eval_crop"])
+            views = view_maps(kind, size, run.info["dataset"]["packing"]["size"], run.info["eval_crop"])
+        if self.options.tta_number is not None:
+            views = views[:self.options.tta_number + 1]
         records = max(1, self.options.batch_size // replicas // len(views)) * replicas
         return evaluation_batches(source, positions, self.input_format, batch_size=records, views=views)

@@ -37,7 +37,7 @@ def run(session):
           f"{len(val_rows)} validation records, {len(store.class_names)} classes")
 
     # The run and its network.
-    session.plan_run(network=network(o), eval_crop=o.eval_crop)
+    session.plan_run(network=network(o), eval_crop=o.eval_crop, known_classes=store.known_classes)
     if finished_before(session):
         return
     model = session.build(session.run, o.weights)

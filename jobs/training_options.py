@@ -57,6 +57,8 @@ def add_head(parser):
                            "crops20: crops of that size in corners and middle, and larger ones (system A "
                            "has crops7); nine: flips and turns besides (system B). Each costs as much as "
                            "one")
+    head.add_argument("--tta_number", type=number(int, 0, 9), metavar="N",
+                      help="val and test: the image and the first N of the nine, instead of --views")
     head.add_argument("--views_mean", choices=["logits", "probabilities"], default="logits",
                       help="val and test: what is averaged over the views")
     return head
@@ -223,6 +225,10 @@ def check(parser, o):
 
 
 def check_classifier(parser, o):
+    if o.tta_number is not None:
+        if o.views != "one":
+            parser.error("--tta_number and --views both name the views: give one")
+        o.views = "nine"
     if o.class_weights != "none" and "lovasz_hinge" in o.loss:
         parser.error("--class_weights does not go with --loss=lovasz_hinge, which ranks classes instead "
                      "of adding their terms")

@@ -25,7 +25,7 @@ class Geometry:
     instead of a random one. affine_p: probability of rotate,
     shear, scale and shift together. hflip, vflip: probability of a flip left to right, of one upside down.
     quarter_turns: probability of a turn by 90, 180 or 270 degrees. nine: probability of one of
-    nine_views(). cubic: bicubic resampling instead of bilinear."""
+    the first nine_of of nine_views(). cubic: bicubic resampling instead of bilinear."""
     rotate: float = 0.0
     shear: float = 0.0
     scale: float = 0.0
@@ -38,6 +38,7 @@ class Geometry:
     vflip: float = 0.0
     quarter_turns: float = 0.0
     nine: float = 0.0
+    nine_of: int = 9
     cubic: bool = False
 
     def __post_init__(self):
@@ -114,7 +115,7 @@ def draw_maps(seed, n, geometry):
         turns = tf.gather(tf.constant(QUARTERS, tf.float32), turn)  # [n, 2, 2]
         maps = chain(about_centre(turns * sides[:, None]), maps)
     if g.nine:
-        which = tf.cast(uniform(seed, "nine", [n]) * 9, tf.int32)
+        which = tf.cast(uniform(seed, "nine", [n]) * g.nine_of, tf.int32)
         view = tf.gather(nine_views(), which)
         is_drawn = uniform(seed, "nine drawn", [n]) < g.nine
         maps = tf.where(is_drawn[:, None, None], chain(view, maps), maps)

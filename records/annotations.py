@@ -20,6 +20,7 @@ from records.images import BadImage, decode_image, open_image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 PAGE_SUFFIXES = [".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})]  # in the order they are looked for
+PLAIN_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")  # of a file, never a way elsewhere
 MAX_FILE_BYTES = 1 << 30  # a zip member that claims more is refused
 
 
@@ -236,7 +237,7 @@ def _announced_pages(csv_path, image_dir, columns, problems):
             bad(f"image_id {image_id!r} stands in row {seen[image_id]} already")
             continue
         seen[image_id] = row_number
-        if not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", image_id):
+        if not PLAIN_NAME.fullmatch(image_id):
             bad(f"image_id {image_id!r} is not a plain file name")
             continue
         path = find_image(image_dir, image_id)

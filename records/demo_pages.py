@@ -17,20 +17,18 @@ Every page is a pure function of (seed, its number, the options), whatever the n
 """
 import csv
 import hashlib
-import json
 import multiprocessing
 import os
 import pathlib
-import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from arguments import Parser, number
+from records.demo_folder import is_made, made_beside, write_csv
 
 FORMAT = 2            # of the folder; raise it when the same options make other files
-MARKER = "demo.json"
 SAMPLE_LABELS = "U+003F 1 1 U+FF2F 2 2"
 JPEG_QUALITY = 92
 MIN_PAGE_HEIGHT = 320  # px; below, strokes are thinner than a pixel
@@ -98,24 +96,17 @@ def main(argv=None):
 def render_set(options):
     """Render all that the options ask for, unless it is there already."""
     identity = _identity(options)
-    if _is_made(options, identity):
+    if is_made(options.out_dir, identity, options.overwrite, "demo pages", _has_its_pages):
         print(f"{options.out_dir} already holds these demo pages (format {FORMAT}); nothing to do")
         return
     _need_opencv_5(options)
     start = time.monotonic()
     classes, pages = plan(options)
-    partial = options.out_dir.with_name(options.out_dir.name + ".partial")
-    if partial.exists():
-        print(f"removing {partial}, left by a run that did not finish")
-        shutil.rmtree(partial)
-    for split in ("train", "test"):
-        (partial / f"{split}_images").mkdir(parents=True)
-    labels, unread = _render_all(options, pages, partial)
-    _write_tables(partial, classes, pages, labels, unread)
-    (partial / MARKER).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-    if options.out_dir.exists():
-        shutil.rmtree(options.out_dir)
-    partial.rename(options.out_dir)
+    with made_beside(options.out_dir, identity) as partial:
+        for split in ("train", "test"):
+            (partial / f"{split}_images").mkdir()
+        labels, unread = _render_all(options, pages, partial)
+        _write_tables(partial, classes, pages, labels, unread)
     characters = sum(len(page.text or "") for page in pages)
     print(f"{len(pages)} pages, {characters:,} characters of {len(classes)} classes "
           f"in {time.monotonic() - start:.1f} s: {options.out_dir}")
@@ -139,30 +130,6 @@ def _identity(options):
             raise ValueError(f"--unicode_translation {table}: no such file")
         chosen["unicode_translation"] = "sha256 " + hashlib.sha256(table.read_bytes()).hexdigest()
     return {"format": FORMAT, "options": chosen}
-
-
-def _is_made(options, identity):
-    """True if the folder holds this very set; an error if it holds anything else that may not go."""
-    folder = options.out_dir
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    marker = folder / MARKER
-    if not marker.is_file():
-        raise ValueError(f"{folder} holds something that is not a set of demo pages (no {MARKER}); "
-                         "choose another --out_dir")
-    made = json.loads(marker.read_text(encoding="utf-8"))
-    if made == identity and _has_its_pages(folder):
-        return True
-    if options.overwrite:
-        return False
-    if made == identity:
-        raise ValueError(f"{folder} has lost some of its files; give --overwrite to render them again")
-    old, new = made.get("options", {}), identity["options"]
-    differing = [f"--{name} {old.get(name)} (asked for: {new.get(name)})"
-                 for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    differing += [f"format {made.get('format')} (now: {FORMAT})"] if made.get("format") != FORMAT else []
-    raise ValueError(f"{folder} was made with {', '.join(differing)}; give --overwrite to replace it, "
-                     "or another --out_dir")
 
 
 def _has_its_pages(folder):
@@ -256,22 +223,15 @@ def _write_tables(folder, classes, pages, labels, unread):
     from records.demo_text import to_label
 
     for split in ("train", "test"):
-        _write_csv(folder / f"{split}.csv", ("image_id", "labels"),
-                   [(page.image_id, labels[page.image_id]) for page in pages if page.split == split])
-        _write_csv(folder / f"{split}_unread.csv", ("image_id", "kind", "x", "y", "w", "h"),
-                   [(page.image_id, *row) for page in pages if page.split == split
-                    for row in unread[page.image_id]])
-    _write_csv(folder / "sample_submission.csv", ("image_id", "labels"),
-               [(page.image_id, SAMPLE_LABELS) for page in pages if page.split == "test"])
-    _write_csv(folder / "unicode_translation.csv", ("Unicode", "char"),
-               [(to_label(char), char) for char in sorted(classes)])
-
-
-def _write_csv(path, header, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        write_csv(folder / f"{split}.csv", ("image_id", "labels"),
+                  [(page.image_id, labels[page.image_id]) for page in pages if page.split == split])
+        write_csv(folder / f"{split}_unread.csv", ("image_id", "kind", "x", "y", "w", "h"),
+                  [(page.image_id, *row) for page in pages if page.split == split
+                   for row in unread[page.image_id]])
+    write_csv(folder / "sample_submission.csv", ("image_id", "labels"),
+              [(page.image_id, SAMPLE_LABELS) for page in pages if page.split == "test"])
+    write_csv(folder / "unicode_translation.csv", ("Unicode", "char"),
+              [(to_label(char), char) for char in sorted(classes)])
 
 
 if __name__ == "__main__":

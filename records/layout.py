@@ -4,7 +4,8 @@
   manifest.csv    a row per record, in shard order
   images.csv      a row per source image: image_id, width, height (px), records, group
   boxes.csv       only where the records are pages: a row per box, px of the page as it was
-  NAME-00000-of-0000N.tfrecord
+  NAME-00000-of-0000N.tfrecord  or, --shard_by=fold, fold.K.tfrecord-00000-of-0000N, each of one
+                  fold, and NAME.tfrecord-00000-of-0000N of records without one
 """
 FORMAT_VERSION = 2  # of all of it; a reader refuses another
 FLOAT_COLUMNS = ("score",)  # of manifest.csv, where the boxes are a detector's

@@ -52,6 +52,9 @@ class PackingOptions:
     skip_bad: bool
     overwrite: bool
     describe: dict
+    # Options from here on came later: at its default, one leaves the fingerprint as it was.
+    shard_by: str = "size"  # size, fold: see records.shards
+    known_classes: tuple | None = None  # names, where the format tells known classes from others
 
 
 def pack(images, problems, options):
@@ -116,8 +119,11 @@ def summary(info, out):
 def _fingerprint(images, problems, options):
     """A digest of all that decides the store's contents: annotations, files, options."""
     digest = hashlib.sha256()
+    later = {field.name: field.default for field in dataclasses.fields(options)
+             if field.default is not dataclasses.MISSING}
     what = {k: v for k, v in dataclasses.asdict(options).items()
-            if k not in ("out_dir", "workers", "skip_bad", "overwrite", "describe")}
+            if k not in ("out_dir", "workers", "skip_bad", "overwrite", "describe")
+            and not (k in later and v == later[k])}
     digest.update(json.dumps([FORMAT_VERSION, what, list(map(str, problems))],
                              sort_keys=True).encode())
     stats = {path: os.stat(path) for path in {image.path for image in images}}

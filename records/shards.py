@@ -7,22 +7,42 @@ from tqdm import tqdm
 from records.schema import FRAME_HEAD, FRAME_TAIL, serialise_example
 
 
-def write_shards(folder, name, table, sources, shard_bytes, seed):
-    """Writes NAME-00000-of-0000N.tfrecord in `folder`, records shuffled by `seed`.
+def plan_shards(name, folds, lengths, shard_bytes, seed, shard_by="size"):
+    """[(file name, int rows)] of the shards in order, records shuffled by `seed`.
+
+    folds, lengths: int [n], -1 for no fold, and bytes; shard_bytes: about the size of a shard.
+    shard_by: "size" shuffles all of them into NAME-00000-of-0000N.tfrecord; "fold" puts those of
+    fold K into fold.K.tfrecord-00000-of-0000N, in order of K, and those of none, ahead of them, into
+    NAME.tfrecord-00000-of-0000N. There is at least one shard, if without a record.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(len(lengths))
+    folds, lengths = np.asarray(folds), np.asarray(lengths)
+    if shard_by == "size":
+        parts = [(name + "-{}.tfrecord", order)]
+    else:
+        parts = [((name if fold < 0 else f"fold.{fold}") + ".tfrecord-{}", order[folds[order] == fold])
+                 for fold in (np.unique(folds) if len(folds) else [-1])]
+    plan = []
+    for pattern, rows in parts:
+        count = max(1, round(lengths[rows].sum() / shard_bytes))
+        plan += [(pattern.format(f"{number:05d}-of-{count:05d}"), chosen)
+                 for number, chosen in enumerate(np.array_split(rows, count))]
+    return plan
+
+
+def write_shards(folder, plan, table, sources):
+    """Writes the shards of plan_shards in `folder`.
 
     table: DataFrame with `id`, `label`, `label_id`, one row per record. sources: DataFrame with
     `file`, `offset`, `length` (bytes), the same rows: where the encoded record lies now.
     Memory: one record at a time. Returns the table in shard order, with `shard`, `offset` (of the
     serialised example, bytes from the start of the shard) and `length` added.
     """
-    order = np.random.default_rng([seed, 0]).permutation(len(table))
-    n_shards = max(1, round(sources["length"].sum() / shard_bytes))
     files = {path: open(path, "rb") for path in sources["file"].unique()}
     placed = []
     try:
-        with tqdm(total=len(order), desc="shards", unit=" records", delay=2) as progress:
-            for number, rows in enumerate(np.array_split(order, n_shards)):
-                shard = f"{name}-{number:05d}-of-{n_shards:05d}.tfrecord"
+        with tqdm(total=len(table), desc="shards", unit=" records", delay=2) as progress:
+            for shard, rows in plan:
                 position = 0
                 with tf.io.TFRecordWriter(str(folder / shard)) as writer:
                     for row, file, offset, length in zip(
@@ -40,4 +60,5 @@ def write_shards(folder, name, table, sources, shard_bytes, seed):
         for file in files.values():
             file.close()
     placed = pd.DataFrame(placed, columns=["shard", "offset", "length"])
+    order = np.concatenate([rows for _, rows in plan])
     return pd.concat([table.iloc[order].reset_index(drop=True), placed], axis=1)

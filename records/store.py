@@ -28,6 +28,11 @@ class Store:
         return self.info["class_names"]
 
     @property
+    def known_classes(self):
+        """Names, sorted, of the classes that count as known; None where the format tells none apart."""
+        return self.info.get("known_classes")
+
+    @property
     def own_sha256(self):
         """Of the manifest, without the pseudo-labelled records that were put beside it."""
         return self.info.get("own_manifest_sha256", self.info["manifest_sha256"])

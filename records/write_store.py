@@ -7,7 +7,7 @@ import pandas as pd
 
 from records.files import sha256, write_json, write_text
 from records.layout import BOX_COLUMNS, FORMAT_VERSION
-from records.shards import write_shards
+from records.shards import plan_shards, write_shards
 from records.tables import box_table, image_table
 
 
@@ -40,8 +40,9 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
     code = {name: i for i, name in enumerate(counts.index)}
     table["label_id"] = table["label"].map(code).fillna(-1).astype(int)
     table["source"] = options.source
-    manifest = write_shards(folder, options.name, table, sources, options.shard_mb * 1e6,
-                            options.seed)
+    plan = plan_shards(options.name, table["fold"], sources["length"], options.shard_mb * 1e6,
+                       options.seed, options.shard_by)
+    manifest = write_shards(folder, plan, table, sources)
     write_text(folder / "manifest.csv", manifest.to_csv(index=False))
     write_text(folder / "images.csv", image_table(images, packed).to_csv(index=False))
     boxes = {}
@@ -52,10 +53,8 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
     pixels = max(1, sum(index["pixels"] for index in indices))  # 0: there may be no record
     mean = np.sum([index["sum"] for index in indices], axis=0) / pixels
     square = np.sum([index["squares"] for index in indices], axis=0) / pixels
-    in_shard = manifest["shard"].value_counts()
-    shards = [{"file": path.name, "records": int(in_shard.get(path.name, 0)),
-               "bytes": path.stat().st_size, "sha256": sha256(path)}
-              for path in sorted(folder.glob("*.tfrecord"))]
+    shards = [{"file": name, "records": len(rows), "bytes": (folder / name).stat().st_size,
+               "sha256": sha256(folder / name)} for name, rows in plan]
     info = {
         "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -64,6 +63,7 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
         "image": {"size": options.crops.size, "channels": options.crops.channels,
                   "encoding": options.crops.encoding},
         "class_names": list(counts.index), "class_counts": counts.tolist(),
+        **_told_of_classes(counts, options),
         "groups": sorted(set(table["group"])),
         "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1; 0 if none
         "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
@@ -74,3 +74,20 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
               f"{problems[0]}")
     write_json(folder / "dataset.json", info)
     return info
+
+
+def _told_of_classes(counts, options):
+    """What else dataset.json says of the classes. counts: Series of records (boxes) by class name.
+
+    classes_below_n_folds: how many are in fewer records than there are folds, where --n_folds made
+    some. known_classes: names, sorted, where the format tells known classes from others.
+    """
+    told = {}
+    if options.n_folds and options.crops.records != "pages":
+        few = told["classes_below_n_folds"] = int((counts < options.n_folds).sum())
+        if few:
+            print(f"{few} of {len(counts)} classes have fewer records than the {options.n_folds} folds: "
+                  "some folds validate without them")
+    if options.known_classes is not None:
+        told["known_classes"] = sorted(set(options.known_classes) & set(counts.index))
+    return told

@@ -25,7 +25,7 @@ FILTERS = Filters(blur=0.43, noise=0.42, p=0.45, clahe=0.44)
 COLOUR = Colour(p=0.45, brightness=0.34, contrast=0.35, saturation=0.36, hue=0.37, gray=0.38,
                 pca=0.39, rgb_shift=0.40, gamma=0.41)
 CLASSIFY = ["--shear=46", "--shift=0.47", "--rrc_scale=0.48,0.49", "--rrc_ratio=0.50,0.51", "--rrc_place=centre",
-            "--hflip=0.52", "--vflip=0.53", "--quarter_turns=0.54", "--aug_percentage=0.55",
+            "--hflip=0.52", "--vflip=0.53", "--quarter_turns=0.54", "--aug_percentage=0.55", "--aug_number=4",
             "--resample=bicubic", "--policy=randaugment", "--policy_ops=3", "--policy_magnitude=11",
             "--mixup=0.56", "--cutmix=0.57", "--ricap=0.58", "--icap=0.59", "--mixup_p=0.11",
             "--cutmix_p=0.12", "--ricap_p=0.13", "--icap_p=0.14", "--mix_per=batch", "--erase=0.60",
@@ -53,7 +53,7 @@ def test_every_option_of_classify_arrives():
     assert parsed(*BOTH, *CLASSIFY) == Augmentation(
         Geometry(rotate=31, shear=46, scale=0.32, shift=0.47, rrc_scale=(0.48, 0.49),
                  rrc_ratio=(0.50, 0.51), rrc_centred=True, affine_p=0.33, hflip=0.52, vflip=0.53, quarter_turns=0.54,
-                 nine=0.55, cubic=True),
+                 nine=0.55, nine_of=4, cubic=True),
         Policy("randaugment", 3, 11), FILTERS, COLOUR,
         Mixing(mixup=0.56, cutmix=0.57, ricap=0.58, icap=0.59, mixup_p=0.11, cutmix_p=0.12,
                ricap_p=0.13, icap_p=0.14, per="batch"),

@@ -13,6 +13,7 @@ import pytest
 
 from records import demo_brush, demo_pages, demo_render, demo_strokes, demo_text
 from records.demo_book import make_book
+from records.demo_folder import MARKER
 from tests.helpers import needs_opencv_5
 
 pytestmark = needs_opencv_5
@@ -48,7 +49,7 @@ def parse(path):
 
 def digest(folder):
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(folder.rglob("*")) if p.is_file() and p.name != demo_pages.MARKER}
+            for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MARKER}
 
 
 def counts(folder):
@@ -339,7 +340,7 @@ def test_a_finished_folder_is_kept_and_others_refused(tmp_path, capsys):
     with pytest.raises(SystemExit, match="lost some of its files; give --overwrite"):
         demo_pages.main(options)
     (out / "away").rename(out / "test_unread.csv")
-    marker = out / demo_pages.MARKER
+    marker = out / MARKER
     marker.write_text(marker.read_text().replace(f'"format": {demo_pages.FORMAT}', '"format": 1'))
     with pytest.raises(SystemExit, match=f"format 1 .now: {demo_pages.FORMAT}.; give --overwrite"):
         demo_pages.main(options)

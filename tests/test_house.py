@@ -66,7 +66,9 @@ def test_every_option_says_its_default(program):
     plain = {"--overwrite", "--skip_bad", "--data_dir", "--out_dir", "--val_split", "--group_regex",
              "--data_tfrec_dir", "--pack", "--split", "--val_fold", "--undersample_to", "--truth_csv", "--unread_csv",
              "--dim_pre", "--milestones_epochs", "--cpu_replicas", "--stem_stride", "--dry_run", "--lrs",
-             "--losses_after_epochs", "--teacher", "--init_from", "--checkpoint_every_steps"}  # no default
+             "--losses_after_epochs", "--teacher", "--init_from", "--checkpoint_every_steps",
+             "--images", "--new_tfrec_dir", "--pseudo", "--pseudo_tfrec_dir", "--members", "--rescorer",
+             "--score_csv", "--tta_number"}  # no default
     for option in options:
         name = option.split()[0]
         assert name in plain or "default" in " ".join(option.split()), option
@@ -95,7 +97,8 @@ def refusal(capsys, *arguments):
 @pytest.mark.parametrize("arguments, says", [
     (["--batchsize=4"], "unknown option --batchsize (did you mean --batch_size"),
     (["--batch=4"], "unknown option --batch"),  # no abbreviations
-    (["--job=tran"], "'tran' is not one of preview, train, val, test, detect, submit, score (did you mean train?)"),
+    (["--job=tran"], "'tran' is not one of preview, train, val, test, predict, reidentify, detect, ensemble, "
+                      "fit_rescorer, pseudo, distribution, submit, score (did you mean train?)"),
     (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax, arcface, cosface, sphereface, adacos (did you mean softmax?)"),
     (["--lr=-1"], "-1 must be above 0"), (["--batch_size=1.5"], "'1.5' is not a whole number"),
     (["--rotate=190"], "at most 180"), (["--nesterov=yes"], "'yes' is neither on nor off"),

@@ -291,5 +291,6 @@ def execution(model, strategy, plan, bad_step, xla):
     def many(iterator, steps):
         for _ in tf.range(steps):
             strategy.run(compiled, (next(iterator),))
-    return (lambda iterator, steps: many(iterator, tf.constant(steps))) if plan.steps_per_execution > 1 else (
-        lambda iterator, steps: one(iterator))
+    if plan.steps_per_execution > 1:
+        return lambda iterator, steps: many(iterator, tf.constant(steps))
+    return lambda iterator, steps: one(iterator)

@@ -1,0 +1,57 @@
+"""The folder of a rendered set: whole or not there at all, never another's, and not made twice."""
+import contextlib
+import csv
+import json
+import shutil
+
+MARKER = "demo.json"
+
+
+def is_made(folder, identity, overwrite, what, is_whole):
+    """True if the folder holds this very set; an error if it holds anything else that may not go.
+
+    identity: {"format": int, "options": {name: value}, perhaps "set": str}, all that decides what is
+    rendered. what: of the set, for messages. is_whole: a function of the folder. Raises ValueError.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    marker = folder / MARKER
+    made = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else None
+    if made is None or made.get("set") != identity.get("set"):
+        raise ValueError(f"{folder} holds something that is not a set of {what} "
+                         f"({f'no {MARKER}' if made is None else f'see its {MARKER}'}); choose another --out_dir")
+    if made == identity and is_whole(folder):
+        return True
+    if overwrite:
+        return False
+    if made == identity:
+        raise ValueError(f"{folder} has lost some of its files; give --overwrite to render them again")
+    old, new = made.get("options", {}), identity["options"]
+    differing = [f"--{name} {old.get(name)} (asked for: {new.get(name)})"
+                 for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    if made.get("format") != identity["format"]:
+        differing += [f"format {made.get('format')} (now: {identity['format']})"]
+    raise ValueError(f"{folder} was made with {', '.join(differing)}; give --overwrite to replace it, "
+                     "or another --out_dir")
+
+
+@contextlib.contextmanager
+def made_beside(folder, identity):
+    """Yields FOLDER.partial to render into; it takes the folder's place when the block ends well."""
+    partial = folder.with_name(folder.name + ".partial")
+    if partial.exists():
+        print(f"removing {partial}, left by a run that did not finish")
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    yield partial
+    (partial / MARKER).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
