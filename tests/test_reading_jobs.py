@@ -286,3 +286,41 @@ def test_pages_with_their_book_as_label(pages, tmp_path):
     assert store.info["records"] == "images" and store.class_names == ["a", "b"]
     assert (store.manifest["label"] == store.manifest["image_id"].str[0]).all()
     assert len(store.manifest) == len(read_truth(pages[0] / "kaggle/train.csv")) == 2 * PAGES
+
+
+def test_detectors_are_merged_and_submitted(pages, tmp_path, capsys):
+    """Two detectors that found the same boxes a little displaced, one of them surer."""
+    folder, truth, _ = pages
+    create_tfrecords.main([f"--data_dir={folder / 'kaggle'}", "--records=pages", "--source=test", "--size=64",
+                           f"--csv={folder / 'kaggle/train.csv'}", f"--out_dir={tmp_path / 'pages'}",
+                           f"--image_dir={folder / 'kaggle/train_images'}", "--workers=1"])
+    store = open_store(tmp_path / "pages")
+    packing = {name: store.info["options"][name] for name in
+               ("size", "channels", "aspect", "local_contrast", "denoise")}
+    made, frames = [], []
+    for number, score in enumerate((0.9, 0.6)):
+        one = plan_run(tmp_path / f"run{number}", False, "auto", {"pack": None}, task="detect", network={},
+                       classes="branch", class_names=sorted({box[0] for b in truth.values() for box in b}),
+                       input={"size": 64, "channels": 3},
+                       dataset={"packing": packing, "manifest_sha256": "", "own_manifest_sha256": ""})
+        one.create()
+        one.update(finished=True)
+        frames.append(pd.DataFrame([(page, x + number, y, w, h, score, label, 0.9)
+                                    for page, boxes in truth.items() for label, x, y, w, h in boxes[:3]],
+                                   columns=["image_id", *"xywh", "score", "label", "label_score"]))
+        (one.folder / "detections").mkdir()
+        frames[-1].to_csv(one.folder / "detections/test.csv", index=False)
+        (one.folder / "detections/test.json").write_text(json.dumps({
+            "run": str(one.folder), "run_created": one.info["created"], "only_val": False,
+            "store_manifest_sha256": store.info["manifest_sha256"]}))
+        made.append(one.folder)
+    call(tmp_path / "pages", "--task=detect", f"--run_dir={tmp_path / 'both'}",
+         f"--members={made[0]},{made[1]}", "--job=ensemble,submit,score", "--merge_iou=0.7",
+         "--merge_classes=apart", f"--truth_csv={folder / 'kaggle/train.csv'}")
+    merged = read_detections(tmp_path / "both/detections/test.csv")
+    assert (merged["score"] == 0.9).mean() > 0.9  # the less sure ones went, but where boxes are narrow
+    assert len(frames[0]) <= len(merged) < 1.2 * len(frames[0])
+    assert "recall 0.1000" in capsys.readouterr().out and (tmp_path / "both/submission.csv").exists()
+    (made[1] / "detections/test.json").unlink()
+    assert "run1" in refused(capsys, tmp_path / "pages", "--task=detect", f"--run_dir={tmp_path / 'x'}",
+                             f"--members={made[0]},{made[1]}", "--job=ensemble")
