@@ -17,6 +17,8 @@ def model():
 
 
 def batches(index, images, size=4):
+    """Of one view each."""
+    images = np.asarray(images)[:, None]
     return tf.data.Dataset.from_tensor_slices((index, images)).batch(size, drop_remainder=True)
 
 
