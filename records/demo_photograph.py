@@ -35,7 +35,7 @@ def draw_pose(rng, location):
     c, s = math.cos(rotation), math.sin(rotation)
     lean = c * across - s * along, s * across + c * along
     steepness = rng.uniform(0.08, 0.3)
-    return Pose(rotation, rng.uniform(0.26, 0.35), (rng.uniform(0.42, 0.58), rng.uniform(0.42, 0.58)), lean,
+    return Pose(rotation, rng.uniform(0.28, 0.36), (rng.uniform(0.42, 0.58), rng.uniform(0.42, 0.58)), lean,
                 (lean[0] * steepness, lean[1] * steepness))
 
 
