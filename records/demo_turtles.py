@@ -50,14 +50,14 @@ def parse_options(argv):
         description="Renders photographs of turtles, told apart by their shells, in the layout of the "
                     "Turtle Recall competition.", usage="python -m records.demo_turtles [options]")
     size = parser.add_argument_group("what to render")
-    size.add_argument("--known", type=number(int, PREDICTIONS - 1), default=60,
+    size.add_argument("--known", type=number(int, PREDICTIONS - 1), default=24,
                       help="individuals of train.csv")
-    size.add_argument("--others", type=number(int, 0), default=60,
+    size.add_argument("--others", type=number(int, 0), default=24,
                       help="further individuals, of extra_images.csv only")
-    size.add_argument("--photographs", type=number(int, 1, 1000), default=7,
+    size.add_argument("--photographs", type=number(int, 1, 1000), default=12,
                       help="about how many most individuals have, one less to two more; three of ten "
                            "have fewer, down to one")
-    size.add_argument("--test_photographs", type=number(int, 0), default=150,
+    size.add_argument("--test_photographs", type=number(int, 0), default=100,
                       help="in test.csv, of known individuals and of new ones")
     size.add_argument("--new_share", type=number(float, 0, 1), default=0.3,
                       help="share of the test photographs that show an individual of neither table")

@@ -143,8 +143,9 @@ def test_the_whole_of_system_a(tmp_path):
              "TRUTH_CSV": tmp_path / "pages/test.csv", "DETECTOR": DETECTOR, "TRIALS": 1,
              "RECIPES": "recipes/demo/classify.args recipes/demo/classify_second.args",
              "DETECTOR_OPTIONS": " ".join([*FAST_DETECTOR, "--n_epochs=4", "--threshold=0.1"]),
-             "CLASSIFIER_OPTIONS": "--n_epochs=2 --backbone=wide_resnet10_2",
-             "REFINE_OPTIONS": "--n_epochs=1 --lr=1e-3", "PROBABILITY": 0.1}
+             "CLASSIFIER_OPTIONS": "--n_epochs=2 --backbone=wide_resnet10_2 --eval_crop=0.8571",
+             "REFINE_OPTIONS": "--n_epochs=1 --lr=1e-3 --backbone=wide_resnet10_2 --eval_crop=0.8571",
+             "PROBABILITY": 0.1}
     done = script("run_training.sh", "--seed=2", SYSTEM="kuzushiji", **where)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = list(csv.DictReader(open(table)))

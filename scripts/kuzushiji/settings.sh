@@ -23,10 +23,11 @@ if [[ -z ${DATA_DIR:-} ]]; then
   TRIALS=${TRIALS:-20}
   if [[ ${SCALE:-small} == small ]]; then
     DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=6 --validate_every_epochs=6}
-    CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2}
-    REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3}
+    CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2 --eval_crop=0.8571}
+    REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
   elif [[ $SCALE == large ]]; then
-    REFINE_OPTIONS=${REFINE_OPTIONS:---lr=1e-3}
+    CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---eval_crop=0.8571}
+    REFINE_OPTIONS=${REFINE_OPTIONS:---lr=1e-3 --eval_crop=0.8571}
   else
     echo "$0: SCALE=$SCALE: it is small or large" >&2
     exit 2
