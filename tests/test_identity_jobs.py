@@ -175,3 +175,22 @@ def test_reidentification_by_neighbours(places, tmp_path, capsys):
     wrong = ["--job=reidentify", "--val_fold=0", f"--run_dir={run_dir}",
              f"--data_tfrec_dir={places / 'train'}", f"--new_tfrec_dir={places / 'train'}"]
     assert "individuals of the gallery" in refused(capsys, *wrong)
+
+
+def test_individuals_that_are_not_known_are_new_turtles(places, tmp_path, capsys):
+    """Of five classes four are known; the sample's order is kept."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(places / "runs/fold0", run_dir)
+    info = json.loads((run_dir / "run.json").read_text())
+    (run_dir / "run.json").write_text(json.dumps(info | {"known_classes": [f"class{k}" for k in range(4)]}))
+    call(places / "test", f"--run_dir={run_dir}", "--job=test")
+    ids, names, logits, _ = read_predictions(run_dir / "predictions/test.npz")
+    sample = tmp_path / "sample.csv"
+    sample.write_text("image_id\n" + "\n".join(reversed(ids)) + "\n")
+    call(places / "test", f"--run_dir={run_dir}", "--job=submit", f"--sample_submission={sample}")
+    table = pd.read_csv(run_dir / "submission.csv", index_col="image_id")
+    assert table.index.tolist() == ids[::-1]
+    for name, row in zip(ids, logits):
+        ranked = [names[k] if k < 4 else "new_turtle" for k in np.argsort(-row, kind="stable")]
+        assert table.loc[name].tolist() == ranked
+    assert (table == "new_turtle").any(axis=1).all() and "of a new turtle" in capsys.readouterr().out
