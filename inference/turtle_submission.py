@@ -106,6 +106,29 @@ def read_turtle_submission(path):
     return predictions
 
 
+def read_turtle_truth(path):
+    """{image_id: its turtle_id} of a CSV `image_id,turtle_id`. Raises SubmissionError naming file and row."""
+    return {image_id: row["turtle_id"] for image_id, row, _ in _rows(path, ("image_id", "turtle_id"))}
+
+
+def score_turtles(predictions, truth, known_ids):
+    """{"accuracy", "map_at_5"} of a submission, over the known individuals and new_turtle.
+
+    predictions: {image_id: its names, best first}; truth: {image_id: the right name}, where every name
+    outside `known_ids` counts as new_turtle. Raises SubmissionError unless both have the same images.
+    """
+    odd = sorted(set(predictions) ^ set(truth))
+    if odd or not truth:
+        raise SubmissionError("submission and truth do not have the same images, or none "
+                              f"({len(odd)} only in one{f', for instance {odd[0]!r}' if odd else ''})")
+    ranks = []
+    for image_id, name in truth.items():
+        names = list(predictions[image_id])
+        right = name if name in known_ids else NEW_TURTLE
+        ranks.append(1 / (1 + names.index(right)) if right in names else 0)
+    return {"accuracy": ranks.count(1) / len(ranks), "map_at_5": sum(ranks) / len(ranks)}
+
+
 def _rows(path, columns):
     """Yields (image_id, row dict, where it stands) of a CSV; no id may be empty or come twice."""
     seen = set()

@@ -81,8 +81,8 @@ def add_data(parser):
     data.add_argument("--cache_dir",
                       help="folder of --cache=file (default: STORE/cache)")
     data.add_argument("--truth_csv", type=path,
-                      help="score: the annotated pages (image_id,labels); submit: colours the drawn "
-                           "page by right and wrong")
+                      help="score: the annotated pages (image_id,labels), or of turtles image_id,turtle_id; "
+                           "submit: colours the drawn page by right and wrong")
     data.add_argument("--unread_csv", type=path,
                       help="score: CSV image_id,kind,x,y,w,h of writing that is not to be read (ruby "
                            "notes, shine-through): what was read there is counted by kind")
@@ -106,6 +106,10 @@ def add_data_classify(parser):
     data.add_argument("--oversample_val_to", type=number(int, 0), default=0, metavar="N",
                       help="validation records of rarer classes count N // count times more "
                            "(system A: 20); 0: each counts once")
+    data.add_argument("--buffer_size", type=number(int, 2), metavar="N",
+                      help="shuffle only within blocks of N records that are stored beside each other, and "
+                           "the blocks (default: all records with each other). With --cache=none it keeps "
+                           "together what lies together on a disk")
     return data
 
 

@@ -84,7 +84,7 @@ def _check(parser, options):
     if not options.data_tfrec_dir and (options.task == "detect" or set(options.job) - {"score", "predict"}):
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
-        parser.error("--job=score needs --truth_csv, the annotated pages")
+        parser.error("--job=score needs --truth_csv, what is right")
     other = [job for job in options.job if job not in ("preview", "train", "val")]
     if {"preview", "train"} & set(options.job) and other:
         parser.error(f"--job={options.job[0]} is about a training store and --job={other[0]} about a "

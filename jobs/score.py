@@ -1,8 +1,9 @@
-"""--job=score: scores of what the run read (or only found) against the annotated pages."""
+"""--job=score: scores of what the run read (or only found), or of a submission, against the truth."""
 import pandas as pd
 
 from inference.kuzushiji_score import false_positives_on, score_centres, score_pages
 from inference.submissions import centre_points, read_submission
+from jobs import turtle
 from jobs.detect import detections_path, read_found
 from jobs.detection import average_precisions, by_page
 from jobs.errors import OptionError
@@ -11,18 +12,31 @@ from records.files import write_text
 from records.unread import read_unread
 
 
+COLUMNS = ("f1", "precision", "recall", "centre_precision", "centre_recall", "accuracy", "map_at_5")
+
+
+def run(session):
+    o = session.options
+    figures = turtle.score(session) if turtle.is_meant(session) else score_read(session)
+    if o.score_csv:
+        add_score(o.score_csv, o.score_name or str(session.run.folder), figures)
+    session.run.update(score={k: round(v, 6) if isinstance(v, float) else v
+                              for k, v in figures.items()})
+
+
 def add_score(path, name, figures):
-    """Puts a row into the table of scores at `path`, and prints it."""
-    columns = ["name", "f1", "precision", "recall", "centre_precision", "centre_recall"]
-    row = {"name": name} | {column: f"{figures[column]:.4f}" for column in columns if column in figures}
+    """Puts a row into the table of scores at `path`, and prints the table."""
+    columns = ["name", *(column for column in COLUMNS if column in figures)]
+    row = {"name": name} | {column: f"{figures[column]:.4f}" for column in columns[1:]}
     table = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
-    table = pd.concat([table[table["name"] != name], pd.DataFrame([row], columns=columns)])
+    table = pd.concat([table[table["name"] != name], pd.DataFrame([row])])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     print(table.to_string(index=False))
 
 
-def run(session):
+def score_read(session):
+    """Prints and returns the figures of pages."""
     truth, figures = read_truth(session.options.truth_csv), {}
     detects = session.options.task == "detect"
     reads = not detects or session.run.info["classes"] != "none"
@@ -59,7 +73,4 @@ def run(session):
         print("  average precision of boxes (COCO): " + ", ".join(
             f"{name} {value:.4f}" for name, value in precisions.items()))
         figures |= precisions
-    if session.options.score_csv:
-        add_score(session.options.score_csv, session.options.score_name or str(session.run.folder), figures)
-    session.run.update(score={k: round(v, 6) if isinstance(v, float) else v
-                              for k, v in figures.items()})
+    return figures

@@ -4,7 +4,7 @@ import pandas as pd
 
 from inference.kuzushiji_score import match_page
 from inference.submissions import centre_points, write_submission
-from jobs import submit_turtle
+from jobs import turtle
 from jobs.errors import OptionError
 from jobs.readings import sound_readings
 from records.annotations import find_image, read_truth
@@ -13,8 +13,8 @@ from reports.page_overlay import draw_page
 
 
 def run(session):
-    if session.run.info.get("known_classes") and session.store.info["records"] == "images":
-        return submit_turtle.run(session)
+    if turtle.is_meant(session):
+        return turtle.submit(session)
     read = with_points(sound_readings(session))
     spaced = next((label for label in session.run.class_names if " " in label), None)
     if spaced is None:

@@ -103,7 +103,7 @@ def augmented_batches(session, drawn, augment_on, start=0, worker=0, n_workers=1
         session.augmentation, session.input_format, batch_size=o.batch_size, seed=o.seed,
         n_epochs=o.n_epochs, cap=o.undersample_to, augment_on=augment_on, start_step=start,
         replicas=session.strategy.num_replicas_in_sync, worker=worker, n_workers=n_workers,
-        target_scales=scales)
+        target_scales=scales, buffer_size=o.buffer_size)
 
 
 def begin(session):

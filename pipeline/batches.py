@@ -32,7 +32,7 @@ def steps_per_epoch(labels, cap, batch_size):
 @on_host
 def training_batches(source, positions, labels, n_classes, augmentation, input_format, *,
                      batch_size, seed, n_epochs, start_step=0, cap=None, augment_on="host",
-                     replicas=1, worker=0, n_workers=1, target_scales=None):
+                     replicas=1, worker=0, n_workers=1, target_scales=None, buffer_size=None):
     """Dataset of (images [batch, size, size, c], targets float32 [batch, n_classes]); with
     augment_on="device" of ({"images": uint8 [batch, h, w, c], "plan": a plan}, labels int32 [batch]),
     which augment_on_device turns into the same.
@@ -42,8 +42,9 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     epoch. batch_size: of all devices together. replicas: devices that share a batch; images are
     mixed among those of one device. worker, n_workers: of several input pipelines this one yields
     the worker's part of each batch. target_scales: float [n], what the one-hot target of each record
-    is multiplied by before it is mixed; None: by 1. Batch number k is a pure function of (seed, k):
-    starting at `start_step` gives what an uninterrupted run would have got from there on.
+    is multiplied by before it is mixed; None: by 1. buffer_size: see epoch_order.
+    Batch number k is a pure function of (seed, k): starting at `start_step` gives what an
+    uninterrupted run would have got from there on.
     """
     if replicas % n_workers or batch_size % replicas:
         raise ValueError(f"a batch of {batch_size} for {replicas} devices of {n_workers} workers: each "
@@ -52,7 +53,8 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     lookup = tf.constant(np.asarray(positions), tf.int64)
     classes = tf.constant(labels, tf.int32)
     scales = None if target_scales is None else tf.constant(target_scales, tf.float32)
-    drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step, worker, n_workers)
+    drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step, worker, n_workers,
+                               buffer_size)
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
     truths = drawn.map(lambda batch: (tf.gather(classes, batch), {} if scales is None else
                                       {"target_scale": tf.gather(scales, batch)}))

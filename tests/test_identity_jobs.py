@@ -187,7 +187,12 @@ def test_individuals_that_are_not_known_are_new_turtles(places, tmp_path, capsys
     ids, names, logits, _ = read_predictions(run_dir / "predictions/test.npz")
     sample = tmp_path / "sample.csv"
     sample.write_text("image_id\n" + "\n".join(reversed(ids)) + "\n")
-    call(places / "test", f"--run_dir={run_dir}", "--job=submit", f"--sample_submission={sample}")
+    truth, scores = tmp_path / "truth.csv", tmp_path / "scores.csv"
+    truth.write_text("image_id,turtle_id\n" + "".join(
+        f"{name},{names[row.argmax()]}\n" for name, row in zip(ids, logits)))  # class4 is a new one then
+    call(places / "test", f"--run_dir={run_dir}", "--job=submit,score", f"--sample_submission={sample}",
+         f"--truth_csv={truth}", f"--score_csv={scores}", "--score_name=fold 0")
+    assert scores.read_text() == "name,accuracy,map_at_5\nfold 0,1.0000,1.0000\n"
     table = pd.read_csv(run_dir / "submission.csv", index_col="image_id")
     assert table.index.tolist() == ids[::-1]
     for name, row in zip(ids, logits):

@@ -49,6 +49,30 @@ def test_every_epoch_draws_anew_and_caps_every_class():
     assert set(first) != set(second)
 
 
+@pytest.mark.parametrize("cap", [None, 10])
+def test_shuffling_within_blocks_keeps_neighbours_together(cap):
+    """The order falls into blocks of neighbours, each in a random order; no two epochs part them alike."""
+    labels, size, starts = np.resize(LABELS, 1000), 64, set()
+    for epoch in range(4):
+        order = epoch_order(labels, cap, 5, tf.constant(epoch, tf.int64), size).numpy()
+        taken = next(training_positions(labels, cap, 5, len(order), 9, epoch,
+                                        buffer_size=size).as_numpy_iterator())
+        assert order.tolist() == taken.tolist()  # in tf.data too
+        assert len(set(order)) == (1000 if cap is None else 30)
+        if cap is None:
+            shift = next(s for s in range(size) if np.count_nonzero(
+                np.diff((order + s) // size)) == len(set((np.arange(1000) + s) // size)) - 1)
+            blocks = np.split(order, np.flatnonzero(np.diff((order + shift) // size)) + 1)
+            assert 16 <= len(blocks) <= 17 and all(np.ptp(b) == len(b) - 1 for b in blocks)
+            assert all((np.diff(b) < 0).any() and (np.diff(b) > 0).any() for b in blocks if len(b) > 9)
+            assert [b.min() for b in blocks] != sorted(b.min() for b in blocks)
+            starts.add(shift)
+    assert len(starts) > 1 or cap
+    for size in (None, 1000, 5000):
+        everything = epoch_order(labels, cap, 5, tf.constant(1, tf.int64), size).numpy()
+        assert everything.tolist() == oracle_order(labels, cap, 5, 1)
+
+
 def test_an_epoch_has_no_record_twice():
     batches = list(training_positions(LABELS, None, 3, 10, 2).as_numpy_iterator())
     assert len(batches) == 16

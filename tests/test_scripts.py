@@ -113,16 +113,20 @@ def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
 
 
 STAGES = "scripts/kuzushiji"
+TURTLES = "scripts/turtle"
 
 
 @pytest.mark.parametrize("stage, needed", [
+    (f"{TURTLES}/02_train.sh", "01_pack.sh"), (f"{TURTLES}/03_predict.sh", "02_train.sh"),
+    (f"{TURTLES}/04_submission.sh", "02_train.sh"),
     ("02_train_detector.sh", "01_pack.sh"), ("03_train_classifiers.sh", "01_pack.sh"),
     ("04_read_validation.sh", "02_train_detector.sh"), ("05_false_positives.sh", "04_read_validation.sh"),
     ("06_find_test.sh", "02_train_detector.sh"), ("07_read_test.sh", "05_false_positives.sh"),
     ("08_pseudo_labels.sh", "07_read_test.sh"), ("09_train_again.sh", "08_pseudo_labels.sh"),
     ("10_refine.sh", "09_train_again.sh"), ("11_submission.sh", "the stage that trains it")])
 def test_a_stage_names_the_one_before_it(stage, needed, tmp_path):
-    done = script(f"{STAGES}/{stage}", STORES=tmp_path / "stores", RUNS=tmp_path / "runs")
+    stage = stage if "/" in stage else f"{STAGES}/{stage}"
+    done = script(stage, STORES=tmp_path / "stores", RUNS=tmp_path / "runs")
     assert done.returncode == 1 and f"{needed} first" in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -130,7 +134,7 @@ def test_a_stage_names_the_one_before_it(stage, needed, tmp_path):
 def test_an_unknown_system_is_refused():
     for name in ("run_training.sh", "run_inference.sh"):
         done = script(name, SYSTEM="kuzusiji")
-        assert done.returncode == 1 and "the systems are kuzushiji" in done.stderr
+        assert done.returncode == 1 and "the systems are kuzushiji turtle" in done.stderr
 
 
 @pytest.mark.slow
@@ -163,3 +167,28 @@ def test_the_whole_of_system_a(tmp_path):
                   OPTIONS="--n_epochs=2 --batch_size=4", **where)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "distribution: 2 records over 4 classes" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_whole_of_system_b(tmp_path):
+    """Two networks in two folds each, then the test photographs once more, with another name."""
+    from records import demo_turtles
+    demo_turtles.main([f"--out_dir={tmp_path / 'turtles'}", "--known=6", "--others=2", "--photographs=6",
+                       "--test_photographs=12", "--size=48"])
+    where = {"DATA_DIR": tmp_path / "turtles", "STORES": tmp_path / "stores", "RUNS": tmp_path / "runs",
+             "RECIPES": "recipes/demo/turtles.args recipes/demo/turtles_second.args", "N_FOLDS": 2, "TTA": 3,
+             "TRUTH_CSV": tmp_path / "turtles/test_truth.csv",
+             "TRAIN_OPTIONS": "--n_epochs=2 --batch_size=8 --backbone=wide_resnet10_2 --dim=24"}
+    done = script("run_training.sh", "--seed=2", SYSTEM="turtle", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = list(csv.DictReader(open(tmp_path / "runs/scores.csv")))
+    assert [row["name"] for row in rows] == ["turtles", "turtles_second", "ensemble"]
+    assert all(0 <= float(row["accuracy"]) <= float(row["map_at_5"]) <= 1 for row in rows)
+    run = json.loads((tmp_path / "runs/folds/turtles/fold1/run.json").read_text())
+    assert run["options"]["seed"] == 2 and len(run["known_classes"]) == 6
+    submission = tmp_path / "runs/ensemble/submission.csv"
+    before = submission.read_bytes()
+    assert before.count(b"\n") == 13
+    done = script("run_inference.sh", "--seed=2", SYSTEM="turtle", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert submission.read_bytes() == before

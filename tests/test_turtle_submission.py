@@ -4,7 +4,8 @@ import pytest
 
 from inference.submissions import SubmissionError
 from inference.turtle_submission import (COLUMNS, NEW_TURTLE, known_classes, read_turtle_submission,
-                                         sample_image_ids, turtle_rows, write_turtle_submission)
+                                         read_turtle_truth, sample_image_ids, score_turtles, turtle_rows,
+                                         write_turtle_submission)
 
 NAMES = [f"t_id_{k:02}" for k in range(20)]
 KNOWN = NAMES[1::2]
@@ -77,6 +78,31 @@ def test_too_few_or_strange_known_ids_are_refused():
     with pytest.raises(SubmissionError, match="stands for all that are not known"):
         known_classes([*NAMES, NEW_TURTLE], [NEW_TURTLE])
     assert known_classes(NAMES, KNOWN).tolist() == [False, True] * 10
+
+
+def test_a_submissions_score_is_that_of_scikit_learn(tmp_path):
+    """MAP@5 with one right name is the average precision of a row whose scores fall with the place."""
+    from sklearn.metrics import average_precision_score
+    random = np.random.default_rng(3)
+    ids = [f"i{k}" for k in range(200)]
+    rows = turtle_rows(probabilities(3)[random.integers(0, 150, 200)], NAMES, KNOWN)
+    truth = dict(zip(ids, random.choice([*NAMES, NEW_TURTLE], 200).tolist()))
+    path = tmp_path / "truth.csv"
+    path.write_text("turtle_id,image_id\n" + "".join(f"{truth[i]},{i}\n" for i in reversed(ids)))
+    assert read_turtle_truth(path) == truth
+    right = [truth[i] if truth[i] in KNOWN else NEW_TURTLE for i in ids]
+    precisions = [average_precision_score(row == name, 5 - np.arange(5)) if name in row else 0
+                  for row, name in zip(rows, right)]
+    figures = score_turtles(dict(zip(ids, rows.tolist())), read_turtle_truth(path), set(KNOWN))
+    assert figures["map_at_5"] == pytest.approx(np.mean(precisions))
+    assert figures["accuracy"] == np.mean([row[0] == name for row, name in zip(rows, right)])
+    with pytest.raises(SubmissionError, match="1 only in one, for instance 'i7'"):
+        score_turtles(dict(zip(ids, rows.tolist())), {k: v for k, v in truth.items() if k != "i7"}, set(KNOWN))
+    with pytest.raises(SubmissionError, match="or none"):
+        score_turtles({}, {}, set(KNOWN))
+    path.write_text("image_id,name\na,b\n")
+    with pytest.raises(SubmissionError, match="turtle_id missing"):
+        read_turtle_truth(path)
 
 
 def test_written_in_the_samples_order_and_read_again(tmp_path):

@@ -45,71 +45,7 @@ VIEWS=${VIEWS:-crops7}
 TRUTH_CSV=${TRUTH_CSV:-${DEMO:+$DATA_DIR/test.csv}}
 TABLE=$RUNS/scores.csv
 
-fail() {
-  echo "$0: $*" >&2
-  exit 1
-}
-
-option() {  # option NAME RECIPE: what a recipe, or one that it begins with, gives for an option
-  local value=$(sed -n "s/^--$1=//p" "$2") begun=$(sed -n 's/^@//p' "$2")
-  if [[ $value || ! $begun ]]; then
-    echo "$value"
-  else
-    option "$1" "$begun"
-  fi
-}
-
-packing() {
-  option pack "$1"
-}
-
-store() {  # store RECIPE train|val|test|pseudo: the folder of its packed records
-  echo "$STORES/$(basename "$(packing "$1")" .args)/$2"
-}
-
-run_dir() {  # run_dir PHASE RECIPE
-  echo "$RUNS/$1/$(basename "$2" .args)"
-}
-
-needs() {  # needs FILE STAGE: stops if a stage that makes it has not run
-  [[ -e $1 ]] || fail "$1 is absent: run scripts/kuzushiji/$2 first"
-}
-
-packings() {  # one recipe of each different packing of the classifiers
-  local recipe seen=
-  for recipe in $RECIPES; do
-    if [[ " $seen " != *" $(packing "$recipe") "* ]]; then
-      seen+=" $(packing "$recipe")"
-      echo "$recipe"
-    fi
-  done
-}
-
-first_recipe() {  # the classifier whose store stands for the ensemble's
-  set -- $RECIPES
-  echo "$1"
-}
-
-for recipe in $DETECTOR $RECIPES; do
-  [[ -f $recipe && -f $(packing "$recipe") ]] || fail "there is no recipe $recipe, or it names no packing"
-done
-source scripts/environment.sh
-
-pack() {  # pack RECIPE OPTION...
-  "$PYTHON" create_tfrecords.py "@$(packing "$1")" --data_dir="$DATA_DIR" "${@:2}"
-}
-
-run() {  # run RECIPE OPTION...: what is given in OPTIONS last
-  "$PYTHON" run.py "@$1" "${@:2}" ${OPTIONS:-}
-}
-
-members() {  # members PHASE RECIPE...: the runs, separated by commas
-  local recipe list=
-  for recipe in "${@:2}"; do
-    list+=,$(run_dir "$1" "$recipe")
-  done
-  echo "${list#,}"
-}
+source scripts/system.sh
 
 read_boxes() {  # read_boxes PHASE val|test NAME RECIPE...: every classifier, then all of them together
   local phase=$1 part=$2 name=$3 recipe first=$4
