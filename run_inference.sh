@@ -19,7 +19,7 @@ fi
 source scripts/recipe.sh
 
 alone=  # a detector that reads by itself
-if grep -q '^--task=detect' "$RECIPE"; then
+if [[ $(option task "$RECIPE") == detect ]]; then
   [[ -z $DETECTOR ]] || fail "$RECIPE finds by itself: leave DETECTOR=$DETECTOR out"
   DETECTOR=$RECIPE DETECTOR_RUN_DIR=${DETECTOR_RUN_DIR:-${RUN_DIR:-}} alone=yes
 fi
@@ -40,7 +40,7 @@ if [[ ${TRUTH_CSV:-} ]]; then
 fi
 if [[ $DETECTOR ]]; then
   submit=,submit
-  if grep -q '^--classes=none' "$DETECTOR"; then
+  if [[ $(option classes "$DETECTOR") == none ]]; then
     submit=
   fi
   found=$STORES/detections/$(basename "$DETECTOR" .args)

@@ -9,18 +9,7 @@ DETECTOR=${DETECTOR:-}
 SYSTEM=$(basename "$(dirname "$RECIPE")")
 STORES=${STORES:-data/$SYSTEM}
 
-fail() {
-  echo "$0: $*" >&2
-  exit 1
-}
-
-packing() {  # the packing recipe that a recipe names
-  sed -n 's/^--pack=//p' "$1"
-}
-
-store() {  # store RECIPE train|test: the folder of its packed records
-  echo "$STORES/$(basename "$(packing "$1")" .args)/$2"
-}
+source scripts/functions.sh
 
 for recipe in "$RECIPE" $DETECTOR; do
   [[ -f $recipe ]] || fail "there is no recipe $recipe"

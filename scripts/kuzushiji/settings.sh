@@ -17,12 +17,12 @@ if [[ -z ${DATA_DIR:-} ]]; then
   DEMO=yes
   place=demo_whole
   DATA_DIR=data/$place/pages
-  DETECTOR=${DETECTOR:-recipes/demo/detect.args}
+  DETECTOR=${DETECTOR:-recipes/demo/detect_boxes.args}
   RECIPES=${RECIPES:-recipes/demo/classify.args recipes/demo/classify_second.args}
   PROBABILITY=${PROBABILITY:-0.8}
   TRIALS=${TRIALS:-20}
   if [[ ${SCALE:-small} == small ]]; then
-    DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=6 --validate_every_epochs=6}
+    DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=4}
     CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2 --eval_crop=0.8571}
     REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
   elif [[ $SCALE == large ]]; then
