@@ -4,8 +4,6 @@ LightGBM boosters, one per fold of pages, whose mean probability is used; fitted
 inference.box_features.
 """
 import dataclasses
-import json
-import math
 import pathlib
 
 import lightgbm
@@ -13,10 +11,11 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
+from inference.booster_files import gain_shares, read_boosters, read_record, write_boosters
 from inference.box_features import FEATURES
 from inference.kuzushiji_score import match_page
 from inference.submissions import centre_points
-from records.files import sha256, write_json, write_text
+from records.files import write_json
 
 FORMAT_VERSION = 1
 RECORD = "rescorer.json"
@@ -54,42 +53,29 @@ class Rescorer:
         return np.mean([booster.predict(rows) for booster in self.boosters], 0)
 
     def importances(self):
-        """Share of each feature in what a booster's splits gain: float64 [boosters, features]; rows
-        sum to 1, or are 0 for a booster without a split."""
-        gain = np.array([booster.feature_importance("gain") for booster in self.boosters], np.float64)
-        return gain / np.maximum(gain.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+        """Share of each feature in what a booster's splits gain: see gain_shares."""
+        return gain_shares(self.boosters)
 
     def save(self, folder):
         """Writes fold0.txt, fold1.txt, ... (LightGBM's text) and then rescorer.json, which has their
         checksums: a folder that was written over halfway is refused by `load`."""
         folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        names = [f"fold{k}.txt" for k in range(len(self.boosters))]
-        for name, booster in zip(names, self.boosters, strict=True):
-            write_text(folder / name, booster.model_to_string())
+        checksums = write_boosters(folder, self.boosters)
         write_json(folder / RECORD, {
             "format_version": FORMAT_VERSION, "features": list(FEATURES), "params": self.params,
             "seed": self.seed, "threshold": float(self.threshold), "figures": self.figures,
-            "boosters": {name: sha256(folder / name) for name in names}, "folds": self.folds})
+            "boosters": checksums, "folds": self.folds})
 
     @classmethod
     def load(cls, folder):
         """The predictor of a folder that `save` wrote. Raises RescorerError naming the file."""
         path = pathlib.Path(folder) / RECORD
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RescorerError(f"{path} cannot be read: {error}; fit the predictor again") from error
-        version = record.get("format_version") if isinstance(record, dict) else None
-        if version != FORMAT_VERSION:
-            raise RescorerError(f"{path} has the format version {version!r}, expected "
-                                f"{FORMAT_VERSION}: fit the predictor again")
+        record = read_record(path, FORMAT_VERSION, RescorerError)
         if record.get("features") != list(FEATURES):
             raise RescorerError(f"{path} is of other features than the {len(FEATURES)} that are made "
                                 "here: fit the predictor again, or use the version that wrote it")
         try:
-            boosters = [_booster(path.with_name(name), checksum)
-                        for name, checksum in record["boosters"].items()]
+            boosters = read_boosters(path, record["boosters"], FEATURES, RescorerError)
             loaded = cls(boosters, dict(record["params"]), int(record["seed"]), dict(record["folds"]),
                          None, float(record["threshold"]), dict(record["figures"]))
         except RescorerError:
@@ -205,16 +191,3 @@ def checked_features(features):
         raise ValueError(f"expected the {len(FEATURES)} features of inference.box_features, in order; "
                          f"got {len(features.columns)}, the first {list(features.columns[:3])}")
     return features.to_numpy(np.float32)
-
-
-def _booster(path, checksum):
-    try:
-        if sha256(path) != checksum:  # LightGBM ends the process at some damaged texts
-            raise RescorerError(f"{path} is not what {path.with_name(RECORD)} says it is: damaged, or "
-                                "of another fitting; fit the predictor again")
-        booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
-    except (OSError, lightgbm.basic.LightGBMError) as error:
-        raise RescorerError(f"{path} cannot be read: {error}; fit the predictor again") from error
-    if booster.feature_name() != list(FEATURES):
-        raise RescorerError(f"{path} is of other features: fit the predictor again")
-    return booster
