@@ -81,7 +81,8 @@ def _check(parser, options):
     if wrong:
         parser.error(f"--job={wrong[0]} does not go with --task={options.task}, which has "
                      f"{', '.join(TASK_JOBS[options.task])}")
-    if not options.data_tfrec_dir and (options.task == "detect" or set(options.job) - {"score", "predict", "grad_cam"}):
+    if not options.data_tfrec_dir and (options.task == "detect" or
+                                       set(options.job) - {"score", "predict", "grad_cam"}):
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
         parser.error("--job=score needs --truth_csv, what is right")

@@ -256,8 +256,8 @@ def test_a_sheet_has_a_row_for_each_image_and_a_place_for_each_label(tmp_path):
         plain = image[..., ::-1].repeat(2, 0).repeat(2, 1)
         assert (row[:, MARGIN:][:, :96] == plain).all()
         dark = cv2.applyColorMap(np.zeros((1, 1), np.uint8), cv2.COLORMAP_INFERNO)[0, 0]
-        np.testing.assert_allclose(row[:, MARGIN + 2 * (96 + MARGIN):][:, :96], (plain + dark.astype(float)) / 2,
-                                   atol=0.51)
+        np.testing.assert_allclose(row[:, MARGIN + 2 * (96 + MARGIN):][:, :96],
+                                   (plain + dark.astype(float)) / 2, atol=0.51)
 
 
 @pytest.mark.parametrize("change, says", [
@@ -287,7 +287,8 @@ def test_labels_are_classes_of_the_run():
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["--job=grad_cam"], "--images is for"), (["--job=predict", "--images", "x", "--labels=a"], "--labels is for"),
+    (["--job=grad_cam"], "--images is for"),
+    (["--job=predict", "--images", "x", "--labels=a"], "--labels is for"),
     (["--job=grad_cam,test", "--data_tfrec_dir=x", "--images", "x"], "goes alone"),
     (["--task=detect", "--data_tfrec_dir=x", "--job=grad_cam", "--images", "x"], "does not go with")])
 def test_impossible_calls_are_refused(arguments, says, capsys):
