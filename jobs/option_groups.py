@@ -4,8 +4,8 @@ import difflib
 
 from arguments import number, on_off, or_none, output_name, path, values
 
-JOBS = ("preview", "train", "val", "test", "predict", "reidentify", "detect", "ensemble", "fit_rescorer",
-        "pseudo", "distribution", "submit", "score")
+JOBS = ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify", "detect", "ensemble",
+        "fit_rescorer", "pseudo", "distribution", "submit", "score")
 
 
 def add_what(parser, tasks):
@@ -16,7 +16,8 @@ def add_what(parser, tasks):
                       help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
                            "picture of augmented training examples; train: train a run; val: its "
                            "scores on the validation rows; test: classify a store; predict: classify "
-                           "--images; reidentify: who is it, by the nearest pictures; "
+                           "--images; grad_cam: where in --images a run sees their labels; "
+                           "reidentify: who is it, by the nearest pictures; "
                            "detect: find (and read) the characters of a store of pages; ensemble: "
                            "what --members said of a store, as one; fit_rescorer: learn which of the "
                            "characters read are false; pseudo: labels of what was read surely; "
@@ -67,7 +68,9 @@ def add_data(parser):
     data.add_argument("--final_fold", type=number(int, 1),
                       help="the fold before which to stop (default: --n_folds)")
     data.add_argument("--images", nargs="+", default=[], metavar="PATH",
-                      help="predict: images, folders of them, or patterns such as 'photos/*.jpg'")
+                      help="predict, grad_cam: images, folders of them, or patterns such as 'photos/*.jpg'")
+    data.add_argument("--labels", type=values(str), default=[], metavar="NAME,...",
+                      help="grad_cam: classes to look for (default: the 3 most probable of each image)")
     data.add_argument("--new_tfrec_dir", metavar="STORE",
                       help="reidentify: a store of individuals that the training store lacks, to learn "
                            "from which similarity on somebody is new")

@@ -6,8 +6,8 @@ from jobs import (augmentation_options, detector_options, option_groups, reading
                   training_options)
 
 LATER_JOBS = ("ensemble", "fit_rescorer", "pseudo", "submit", "score")  # need no network
-TASK_JOBS = {"classify": ("preview", "train", "val", "test", "predict", "reidentify", "distribution",
-                          *LATER_JOBS),
+TASK_JOBS = {"classify": ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify",
+                          "distribution", *LATER_JOBS),
              "detect": ("preview", "train", "val", "detect", *LATER_JOBS)}
 # What a task has for a default of its own; for detect as in system D.
 TASK_DEFAULTS = {"classify": {}, "detect": dict(
@@ -81,7 +81,8 @@ def _check(parser, options):
     if wrong:
         parser.error(f"--job={wrong[0]} does not go with --task={options.task}, which has "
                      f"{', '.join(TASK_JOBS[options.task])}")
-    if not options.data_tfrec_dir and (options.task == "detect" or set(options.job) - {"score", "predict"}):
+    if not options.data_tfrec_dir and (options.task == "detect" or
+                                       set(options.job) - {"score", "predict", "grad_cam"}):
         parser.error("--data_tfrec_dir is needed: the store that create_tfrecords.py packed")
     if "score" in options.job and not options.truth_csv:
         parser.error("--job=score needs --truth_csv, what is right")

@@ -70,10 +70,12 @@ def check(parser, o):
                      "annotated pages")
     if o.rescorer and not {"fit_rescorer", "submit", "pseudo"} & set(o.job):
         parser.error("--rescorer is for --job=fit_rescorer, submit and pseudo")
-    if ("predict" in o.job) != bool(o.images):
-        parser.error("--images is for --job=predict, which needs it")
+    if bool({"predict", "grad_cam"} & set(o.job)) != bool(o.images):
+        parser.error("--images is for --job=predict and --job=grad_cam, which need it")
     if o.images and len(o.job) > 1:
-        parser.error("--job=predict goes alone")
+        parser.error(f"--job={o.job[0]} goes alone")
+    if o.labels and "grad_cam" not in o.job:
+        parser.error("--labels is for --job=grad_cam")
     if o.new_tfrec_dir and "reidentify" not in o.job:
         parser.error("--new_tfrec_dir is for --job=reidentify")
     if o.pseudo_tfrec_dir and "train" not in o.job:

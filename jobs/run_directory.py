@@ -35,7 +35,7 @@ FREE_OPTIONS = {"job", "run_dir", "overwrite", "resume", "dry_run", "preview_png
                 "data_dir", "data_preds_dir", "dim_pre", "truth_csv", "unread_csv",
                 "sample_submission", "cache", "cache_dir", "scales", "tpu_ip_or_name",
                 "tpu_project", "tpu_zone", "tpu_version", "checkpoint_every_steps",
-                "keep_checkpoints", "n_folds", "initial_fold", "final_fold", "last_fold", "images", "new_tfrec_dir",
+                "keep_checkpoints", "n_folds", "initial_fold", "final_fold", "last_fold", "images", "labels", "new_tfrec_dir",
                 "tta_number", "score_csv", "score_name", "only_val", "views", "views_mean", "pseudo_tfrec_dir", "members",
                 "combine", "member_weights", "merge", "merge_iou", "merge_classes", "rank_by", "rescorer",
                 "rescorer_trials", "pseudo_probability"}

@@ -9,5 +9,6 @@
 """
 FORMAT_VERSION = 2  # of all of it; a reader refuses another
 FLOAT_COLUMNS = ("score",)  # of manifest.csv, where the boxes are a detector's
-TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "source")  # of manifest.csv; and split_*
+# Of manifest.csv; and split_*. label_ids: class ids, space-separated, of records with several labels.
+TEXT_COLUMNS = ("id", "shard", "image_id", "group", "label", "label_ids", "source")
 BOX_COLUMNS = ("image_id", "label", "label_id", "x", "y", "w", "h")  # of boxes.csv

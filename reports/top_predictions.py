@@ -54,39 +54,44 @@ def draw_top_predictions(path, images, names, shares, truth=None, titles=None, c
         _image(canvas, images[k], x, y)
         x += SIDE + GAP
         if titles is not None:
-            _text(canvas, titles[k], x, y, PANEL, GREY)
+            put_line(canvas, titles[k], x, y, PANEL, GREY)
         _classes(canvas, names[k], shares[k], None if truth is None else truth[k], x, y + top)
     if foot:
-        _text(canvas, f"the first {drawn} of {n:,} images", MARGIN, canvas.shape[0] - LINE, PANEL, GREY)
+        put_line(canvas, f"the first {drawn} of {n:,} images", MARGIN, canvas.shape[0] - LINE, PANEL, GREY)
     with replaced(path) as beside:
         beside.write_bytes(cv2.imencode(".png", canvas)[1])
 
 
 def _image(canvas, image, x, y):
     """Draws an image, centred in the square of SIDE px that begins at (x, y)."""
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        image = image.reshape(*image.shape[:2], -1)  # which a single channel loses
-    else:
-        image = image.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
+    image = fitted(image, SIDE)
     height, width = image.shape[:2]
     x, y = x + (SIDE - width) // 2, y + (SIDE - height) // 2
     canvas[y:y + height, x:x + width] = image[..., ::-1]
     cv2.rectangle(canvas, (x - 1, y - 1), (x + width, y + height), TRACK, 1)  # ends a white image
 
 
+def fitted(image, side):
+    """The image [h, w, c] with `side` px as its longer side at most; a small one is enlarged by a whole
+    factor, so that every pixel stays what it is."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return image.reshape(*image.shape[:2], -1)  # which a single channel loses
+
+
 def _classes(canvas, names, shares, truth, x, y):
     """A name, a percentage and a bar for each class; then the true one, if it is none of them."""
     for name, share in zip(names, shares):
         colour = RIGHT if name == truth else NEUTRAL
-        percent = _percent(share)
-        width = text_width(percent, TEXT)
-        put_text(canvas, percent, (x + PANEL - width, y + TEXT), INK, TEXT, 500)
-        text = f"{_named(name)} (true)" if name == truth else _named(name)  # not by colour alone
-        _text(canvas, text, x, y, PANEL - width - GAP, RIGHT if name == truth else INK)
+        figure = percent(share)
+        width = text_width(figure, TEXT)
+        put_text(canvas, figure, (x + PANEL - width, y + TEXT), INK, TEXT, 500)
+        text = f"{named(name)} (true)" if name == truth else named(name)  # not by colour alone
+        put_line(canvas, text, x, y, PANEL - width - GAP, RIGHT if name == truth else INK)
         bar = y + TEXT + 6
         cv2.rectangle(canvas, (x, bar), (x + PANEL - 1, bar + BAR - 1), TRACK, cv2.FILLED)
         length = round(float(share) * PANEL)
@@ -94,21 +99,22 @@ def _classes(canvas, names, shares, truth, x, y):
             cv2.rectangle(canvas, (x, bar), (x + length - 1, bar + BAR - 1), colour, cv2.FILLED)
         y += LINE
     if truth is not None and truth not in names:
-        _text(canvas, f"true: {_named(truth)}", x, y, PANEL, NOT_SHOWN)
+        put_line(canvas, f"true: {named(truth)}", x, y, PANEL, NOT_SHOWN)
 
 
-def _percent(share):
+def percent(share):
     """0.123 -> "12.3 %"; what would be told as 0 or 100 without being it is told as beyond 0.1, 99.9."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     return "> 99.9 %" if 0.9995 <= share < 1 else f"{share * 100:.1f} %"
 
 
-def _named(name):
+def named(name):
+    """The name of a class; U+XXXX with its character."""
     return name if character(name) == name else f"{name} {character(name)}"
 
 
-def _text(canvas, text, x, y, width, colour):
+def put_line(canvas, text, x, y, width, colour):
     """A line of text, its upper left corner at (x, y), with as much of it as goes into `width` px."""
     text = "".join(c if c.isprintable() else " " for c in str(text)[:LONGEST])  # others end or crash it
     shown, left_out = text, 0

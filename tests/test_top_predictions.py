@@ -5,7 +5,7 @@ import pytest
 
 from reports import top_predictions
 from reports.page_overlay import NEUTRAL, RIGHT
-from reports.top_predictions import (BAR, GAP, LINE, MARGIN, NOT_SHOWN, PANEL, SIDE, TEXT, _percent,
+from reports.top_predictions import (BAR, GAP, LINE, MARGIN, NOT_SHOWN, PANEL, SIDE, TEXT, percent,
                                      draw_top_predictions, top_rows)
 from tests.helpers import needs_opencv_5
 
@@ -132,7 +132,7 @@ def test_odd_names_are_only_text(tmp_path, monkeypatch, name):
 def test_percentages_never_claim_what_is_not():
     told = {0: "0.0 %", 1: "100.0 %", .0004: "< 0.1 %", .0005: "0.1 %", .9994: "99.9 %",
             .9996: "> 99.9 %", .5: "50.0 %"}
-    assert {share: _percent(share) for share in told} == told
+    assert {share: percent(share) for share in told} == told
 
 
 def test_of_many_images_the_first_are_drawn_and_the_rest_is_told(tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""A package of its own name, as iterative-stratification installs another `tests`."""
