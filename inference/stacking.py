@@ -58,8 +58,9 @@ def predict_stacked(model, logits, columns=None, batch_size=1024):
     the labels of the network where it is of a group; None: all. Memory: that of a batch besides.
     """
     logits = np.asarray(logits)
-    parts = [np.asarray(model(network_inputs(logits, slice(start, start + batch_size), columns), training=False))
-             for start in range(0, logits.shape[1], batch_size)]
+    batches = (network_inputs(logits, slice(start, start + batch_size), columns)
+               for start in range(0, logits.shape[1], batch_size))
+    parts = [np.asarray(model(batch, training=False)) for batch in batches]
     return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)
 
 

@@ -158,9 +158,10 @@ def test_blocks_and_types_change_nothing(monkeypatch):
     whole = fit_group_thresholds(probabilities, truth, GROUPS)
     by_label = fit_label_thresholds(probabilities, truth, whole, 3, 5.0)
     for module in (multilabel, multilabel_thresholds):
-        monkeypatch.setattr(module, "blocks", functools.partial(_small_blocks))
+        monkeypatch.setattr(module, "blocks", _small_blocks)
     assert np.array_equal(fit_group_thresholds(probabilities.astype(np.float64), truth, GROUPS), whole)
-    assert np.array_equal(fit_label_thresholds(probabilities.astype(np.float32), truth, whole, 3, 5.0), by_label)
+    single = probabilities.astype(np.float32)
+    assert np.array_equal(fit_label_thresholds(single, truth, whole, 3, 5.0), by_label)
 
 
 def _small_blocks(shape):

@@ -44,7 +44,8 @@ def test_untrained_it_is_the_mean_of_the_models(n_models, kernel, inputs):
     model = build_stacking_cnn(n_models, 4, kernel=kernel, inputs=inputs, seed=1)
     told = predict_stacked(model, given, batch_size=4)  # the last batch is smaller
     assert told.dtype == np.float32 and told.shape == (9, 4)
-    np.testing.assert_allclose(told, logits.mean(0), rtol=1e-3 if inputs == "probabilities" else 1e-5, atol=1e-5)
+    np.testing.assert_allclose(told, logits.mean(0), atol=1e-5,
+                               rtol=1e-3 if inputs == "probabilities" else 1e-5)
     assert model.get_layer("between_models").kernel.shape[:2] == (min(kernel or n_models, n_models), 1)
     assert predict_stacked(model, given[:, :0]).shape == (0, 4)
 
@@ -103,9 +104,9 @@ def test_what_is_dropped_survives_a_resume(tmp_path):
 
 
 def test_it_learns_which_model_knows_which_labels():
-    logits, truth = planted(1200, 0)
+    logits, truth = planted(800, 0)
     new_logits, new_truth = planted(600, 1)
-    model = fit_stacking_cnn(logits, truth, seed=0, n_epochs=40, batch_size=64, lr=5e-3, **SMALL)
+    model = fit_stacking_cnn(logits, truth, seed=0, n_epochs=12, batch_size=64, lr=1e-2, **SMALL)
     stacked, mean = predict_stacked(model, new_logits), new_logits.mean(0)
     assert loss(new_truth, stacked) < 0.5 * loss(new_truth, mean)
     assert ((stacked > 0) != new_truth).mean() < 0.5 * ((mean > 0) != new_truth).mean()
@@ -187,11 +188,11 @@ def test_no_image_is_told_by_what_saw_it():
 
 
 def test_networks_out_of_fold_beat_the_mean():
-    logits, truth = planted(900, 6)
-    folds = np.arange(900) % 2
+    logits, truth = planted(600, 6)
+    folds = np.arange(600) % 2
 
     def fit(logits, truth, seed):
-        model = fit_stacking_cnn(logits, truth, seed=seed, n_epochs=25, batch_size=64, lr=5e-3, **SMALL)
+        model = fit_stacking_cnn(logits, truth, seed=seed, n_epochs=8, batch_size=64, lr=1e-2, **SMALL)
         return functools.partial(predict_stacked, model)
     told, _ = stack_out_of_fold(fit, logits, truth, folds)
     assert loss(truth, told) < 0.75 * loss(truth, logits.mean(0))
