@@ -14,6 +14,9 @@ Any other detection set, in COCO's JSON; any other classification set:
 Turtle Recall's individuals, in 5 folds with shards of their own; and its test set:
   python create_tfrecords.py @recipes/turtle/pack512.args --data_dir=turtles --out_dir=data/t512
   python create_tfrecords.py @recipes/turtle/pack512.args --source=test --data_dir=turtles --out_dir=data/tt
+iMet's artworks, with several labels each, in 5 folds that share out every label; and its test set:
+  python create_tfrecords.py @recipes/imet/pack320.args --data_dir=imet --out_dir=data/i320
+  python create_tfrecords.py @recipes/imet/pack320.args --source=test --data_dir=imet --out_dir=data/it
 """
 import os
 import re
@@ -30,22 +33,25 @@ GOES_WITH = {  # options that only some formats have
 
 def add_where(parser):
     where = parser.add_argument_group("what and where")
-    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv", "turtle"],
+    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv", "turtle", "imet"],
                        default="kuzushiji",
                        help="kuzushiji: pages with boxes in the Kaggle layout; "
                             "coco: images with boxes in COCO's JSON; "
                             "folder: a folder (or zip) with a folder per class; "
-                            "csv: a table path,label[,id][,group][,fold]; "
+                            "csv: a table path,label[,id][,group][,fold], or for images of several "
+                            "labels or none path,labels[,...], names separated by |; "
                             "turtle: train.csv and extra_images.csv (or test.csv) and images/ of Turtle "
-                            "Recall; dataset.json marks the individuals of train.csv as known")
+                            "Recall; dataset.json marks the individuals of train.csv as known; "
+                            "imet: train.csv, labels.csv and train/ (test: sample_submission.csv, or else all "
+                            "that lies in test/) of the iMet Collection 2019, images of several labels")
     where.add_argument("--records", choices=["boxes", "pages", "titles"],
                        help="kuzushiji, coco: a record per box, or per page with its boxes kept "
                             "beside it in boxes.csv (default: boxes for kuzushiji, pages for "
-                            "coco); of folder, csv and turtle each image is a record. titles: of "
+                            "coco); of folder, csv, turtle and imet each image is a record. titles: of "
                             "kuzushiji, a record per page, whose label is its book")
     where.add_argument("--data_dir", type=path,
                        help="folder of the images (kuzushiji: of train.csv and train_images; "
-                            "turtle: of its tables and images; folder: or a zip file; coco: "
+                            "turtle, imet: of its tables and images; folder: or a zip file; coco: "
                             "--image_dir will do)")
     where.add_argument("--out_dir", type=path, help="folder of the packed store")
     where.add_argument("--csv", type=path,
@@ -87,9 +93,13 @@ def add_record(parser):
                         help="height:width that pages are padded to, at the right or the bottom, "
                              "before they are resized to the square (default: 1.5 for kuzushiji, 1 "
                              "for coco)")
-    record.add_argument("--fit", choices=["stretch", "pad", "crop"],
-                        help="of boxes and images. stretch: aspect ratio ignored; pad: kept, "
-                             "filled; crop: the middle (default: stretch)")
+    record.add_argument("--fit", choices=["stretch", "stretch_area", "pad", "crop"],
+                        help="of boxes and images. stretch: aspect ratio ignored; stretch_area: so "
+                             "too, but averaging along a side that shrinks while the other grows; "
+                             "pad: kept, filled; crop: the middle. Of an image 25 times as long as wide "
+                             "stretch squeezes its length 25 times as much as its width, pad leaves a "
+                             "strip a 25th of the record wide, crop shows a 25th of it "
+                             "(default: stretch_area for imet, else stretch)")
     record.add_argument("--margin", type=number(float, 0, 10),
                         help="added to a box on each side, as a share of its width and height "
                              "(default: 0.05)")
@@ -115,8 +125,9 @@ def add_splits(parser):
                         help="on/off: system A's rule for classes that one side of a split lacks "
                              "(20 crops moved if there are 210, else its crops on both sides)")
     splits.add_argument("--n_folds", type=number(int, 0),
-                        help="column fold: K-fold of the records, stratified by label, 0 for none "
-                             "(or as the csv says; default: 5 for turtle, else 0)")
+                        help="column fold: K-fold of the records, stratified by label, of several "
+                             "labels by each, 0 for none (or as the csv says; default: 5 for turtle and "
+                             "imet, else 0)")
     splits.add_argument("--folds_by_group", type=on_off, default=False,
                         help="on/off: keep each group in one fold")
     splits.add_argument("--group_regex",
@@ -219,13 +230,14 @@ def fill_in_defaults(options):
     pages, clean = options.records == "pages", kuzushiji and options.records == "boxes"
     for name, value in (("name", options.source), ("size", 1536 if pages else 124),
                         ("local_contrast", clean), ("denoise", clean),
-                        ("encoding", "png" if clean else "jpeg"), ("n_folds", 5 if turtle else 0),
+                        ("encoding", "png" if clean else "jpeg"),
+                        ("n_folds", 5 if options.format in ("turtle", "imet") else 0),
                         ("shard_by", "fold" if turtle else "size")):
         default(name, value)
     if pages:
         default("aspect", 1.5 if kuzushiji else 1.0)
     else:
-        default("fit", "stretch")
+        default("fit", "stretch_area" if options.format == "imet" else "stretch")
         default("margin", 0.05)
     if kuzushiji:
         folder = options.data_dir / f"{images}_images"
@@ -251,9 +263,12 @@ def read(options):
     from records.coco import read_coco
     from records.detections import add_detections
     from records.image_sets import read_folder, read_table
+    from records.imet import read_imet
     from records.pseudo import pseudo_labelled
     from records.turtle import read_turtles
     labelled = options.source == "train"
+    if options.format == "imet":
+        return read_imet(options.data_dir, labelled)
     if options.format in ("folder", "csv", "turtle"):
         images, problems = (read_folder(options.data_dir, options.group_regex, labelled)
                             if options.format == "folder" else
@@ -278,6 +293,26 @@ def read(options):
     return images, problems
 
 
+def classes_of_format(options):
+    """{field of PackingOptions: value}: what the format says of the classes beside the images' labels."""
+    from records.annotations import AnnotationError
+    from records.image_sets import has_several_labels
+    from records.imet import read_attributes
+    from records.turtle import known_turtles
+    if options.format == "turtle" and options.source == "train":
+        return {"known_classes": tuple(known_turtles(options.data_dir))}
+    if options.format == "imet":
+        attributes = read_attributes(options.data_dir)
+        return {"multilabel": True, "class_list": tuple(attributes.values()),
+                "attribute_ids": tuple(attributes)}
+    if options.format == "csv" and has_several_labels(options.csv):
+        if options.pseudo is not None:
+            raise AnnotationError(f"--pseudo={options.pseudo} has one label an image, but {options.csv} "
+                                  "several: give a table with a column label")
+        return {"multilabel": True}
+    return {}
+
+
 def main(argv=None):
     options = parse(argv)
     # Only now, so that --help answers at once.
@@ -286,7 +321,6 @@ def main(argv=None):
     from records.chunks import CropOptions
     from records.packing import PackingError, PackingOptions, pack
     from records.pseudo import read_origin
-    from records.turtle import known_turtles
     describe = {k: str(v) if hasattr(v, "parts") else v for k, v in vars(options).items()}
     crops = CropOptions(**{field: getattr(options, field)
                            for field in CropOptions.__dataclass_fields__})
@@ -294,13 +328,12 @@ def main(argv=None):
         if options.pseudo is not None:
             describe["made_by"] = read_origin(options.pseudo)
         images, problems = read(options)
-        options.known_classes = (tuple(known_turtles(options.data_dir)) if options.format == "turtle" and
-                                 options.source == "train" else None)
+        told = classes_of_format(options)
         keras2.import_tensorflow_quietly()
         pack(images, problems, PackingOptions(
-            crops=crops, describe=describe,
+            crops=crops, describe=describe, **told,
             **{field: getattr(options, field) for field in PackingOptions.__dataclass_fields__
-               if field not in ("crops", "describe")}))
+               if hasattr(options, field) and field != "crops"}))
     except (AnnotationError, PackingError) as error:
         sys.exit(f"create_tfrecords.py: {error}")
     except KeyboardInterrupt:

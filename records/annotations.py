@@ -53,7 +53,8 @@ class SourceImage:
     member: str | None  # name inside the zip
     group: str
     labels: list  # [n] class names
-    boxes: np.ndarray | None  # int [n, 4], x y w h px; None: no page, an image of one label
+    boxes: np.ndarray | None  # int [n, 4], x y w h px; None: no page, a whole image, with one label or,
+    #                           in a set of several labels an image, with any number of them
     fold: int  # -1: none given
     file: str  # where it was announced, for messages
     row: int | None
@@ -202,24 +203,30 @@ def read_pages(csv_path, image_dir):
     if csv_path is not None:
         pages = _announced_pages(csv_path, image_dir, ["image_id"], problems)
         return [image for image, _ in pages], problems
-    try:
-        paths = sorted(path for path in pathlib.Path(image_dir).iterdir()
-                       if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-                       and not path.name.startswith("."))
-    except OSError as error:
-        raise AnnotationError(f"no pages: {image_dir} cannot be listed ({error.strerror})"
-                              ) from error
-    if not paths:
-        raise AnnotationError(f"no pages: {image_dir} holds no image "
-                              f"({' '.join(sorted(IMAGE_SUFFIXES))})")
     pages = {}
-    for path in paths:
+    for path in folder_images(image_dir, "pages"):
         if path.stem in pages:
             problems.append(Problem(str(path), None, f"page {path.stem!r} is there already, as "
                                                      f"{pages[path.stem].path}"))
             continue
         pages[path.stem] = _page(path.stem, path, str(path), None)
     return list(pages.values()), problems
+
+
+def folder_images(folder, what):
+    """Sorted paths of the image files in a folder itself. what: they are, for messages.
+
+    Raises AnnotationError where there is none.
+    """
+    try:
+        paths = sorted(path for path in pathlib.Path(folder).iterdir()
+                       if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+                       and not path.name.startswith("."))
+    except OSError as error:
+        raise AnnotationError(f"no {what}: {folder} cannot be listed ({error.strerror})") from error
+    if not paths:
+        raise AnnotationError(f"no {what}: {folder} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    return paths
 
 
 def _page(image_id, path, file, row):

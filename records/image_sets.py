@@ -82,13 +82,22 @@ def read_folder(data_dir, group_regex=None, labelled=True):
     return images, problems
 
 
+def has_several_labels(csv_path):
+    """Whether a table has the column `labels`, of any number of labels an image, instead of `label`."""
+    _, row = next(csv_rows(csv_path, ["path"]), (1, {}))
+    return "labels" in row and "label" not in row
+
+
 def read_table(csv_path, data_dir, labelled=True):
     """`path,label[,id][,group][,fold]`; paths relative to `data_dir` and inside it; id = path.
 
-    labelled: False makes the label optional.
+    Instead of `label` there may be `labels`: names separated by `|`, or nothing for an image without
+    one. labelled: False makes either optional, and reads neither.
     """
     images, problems, seen = [], [], {}
-    for row_number, row in csv_rows(csv_path, ["path", "label"] if labelled else ["path"]):
+    several = has_several_labels(csv_path)
+    column = "labels" if several else "label"
+    for row_number, row in csv_rows(csv_path, ["path", column] if labelled else ["path"]):
         bad = lambda what: problems.append(Problem(str(csv_path), row_number, what))
         image_id = row.get("id") or row["path"]
         try:
@@ -96,7 +105,12 @@ def read_table(csv_path, data_dir, labelled=True):
         except ValueError as error:
             bad(str(error))
             continue
-        if labelled and not row["label"]:
+        try:
+            labels = (split_labels(row["labels"]) if labelled else []) if several else [row.get("label") or ""]
+        except ValueError as error:
+            bad(f"{row['path']!r}: {error}")
+            continue
+        if labelled and labels == [""]:
             bad(f"{row['path']!r} has no label")
         elif image_id in seen:
             bad(f"id {image_id!r} stands in row {seen[image_id]} already")
@@ -105,6 +119,19 @@ def read_table(csv_path, data_dir, labelled=True):
         else:
             seen[image_id] = row_number
             images.append(SourceImage(image_id, str(path), None, row.get("group") or "",
-                                      [row.get("label") or ""], None, int(row.get("fold") or -1),
+                                      labels, None, int(row.get("fold") or -1),
                                       str(csv_path), row_number))
     return images, problems
+
+
+def split_labels(text):
+    """`red|round` -> ["red", "round"], "" -> []; None: the field is missing. Raises ValueError."""
+    if text is None:
+        raise ValueError("the row has no field of labels, which may be empty but must be there")
+    names = text.split("|") if text else []
+    if not all(name.strip() for name in names):
+        raise ValueError(f"labels {text!r} has an empty name: they must be separated by one |")
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"label {twice!r} stands there twice")
+    return names

@@ -62,10 +62,15 @@ def decode_image(data, max_megapixels=MAX_MEGAPIXELS):
 def resize(image, size, fit="stretch"):
     """A square uint8 [size, size, c]; shrinks by area, enlarges by bicubic interpolation.
 
-    fit: "stretch" ignores the aspect ratio (system A), "pad" keeps it and fills with the mean of
-    the image's border, "crop" keeps it and cuts the middle.
+    fit: "stretch" ignores the aspect ratio (system A), choosing between the two by the height alone;
+    "stretch_area" too, but choosing for each side, so that nothing aliases in an image of 7531 x 300 px
+    made 320 x 320; "pad" keeps it and fills with the mean of the image's border, "crop" keeps it and
+    cuts the middle.
     """
     height, width, channels = image.shape
+    if fit == "stretch_area" and (height > size) != (width > size):  # first the side that shrinks
+        image = cv2.resize(image, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
+        return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC).reshape(size, size, channels)
     if fit == "crop":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2

@@ -55,6 +55,9 @@ class PackingOptions:
     # Options from here on came later: at its default, one leaves the fingerprint as it was.
     shard_by: str = "size"  # size, fold: see records.shards
     known_classes: tuple | None = None  # names, where the format tells known classes from others
+    multilabel: bool = False  # an image has any number of labels
+    class_list: tuple | None = None  # all class names in their order, where the format has a list of them
+    attribute_ids: tuple | None = None  # the number of each in that list
 
 
 def pack(images, problems, options):
@@ -107,7 +110,8 @@ def pack(images, problems, options):
 
 
 def summary(info, out):
-    classes = f"of {len(info['class_names'])} classes" if info["class_names"] else "without labels"
+    classes = (f"of {len(info['class_names'])} classes"
+               if info["class_names"] and info["source"] != "test" else "without labels")
     what = (f"{info['n_records']} pages with {info['n_boxes']} boxes" if info["records"] == "pages"
             else f"{info['n_records']} records")
     return (f"{what} {classes}, "

@@ -52,6 +52,9 @@ def with_pseudo(store, pseudo):
     odd = [f"{name} {theirs[name]} (there: {ours[name]})" for name in alike if ours[name] != theirs[name]]
     if pseudo.info["source"] != "pseudo":
         odd = [f"source {pseudo.info['source']}, not pseudo"]
+    if pseudo.multilabel != store.multilabel:
+        odd = [f"{'several labels' if pseudo.multilabel else 'one label'} an image (there: "
+               f"{'several' if store.multilabel else 'one'})"]
     if odd:
         raise StoreError(f"{pseudo.folder} cannot train beside {store.folder}: it was packed with "
                          f"{', '.join(odd)}; pack it with create_tfrecords.py --pseudo and the options of "

@@ -33,13 +33,14 @@ def plan_shards(name, folds, lengths, shard_bytes, seed, shard_by="size"):
 def write_shards(folder, plan, table, sources):
     """Writes the shards of plan_shards in `folder`.
 
-    table: DataFrame with `id`, `label`, `label_id`, one row per record. sources: DataFrame with
+    table: DataFrame with `id`, `label`, `label_id` and perhaps `label_ids`, as manifest.csv has them,
+    one row per record. sources: DataFrame with
     `file`, `offset`, `length` (bytes), the same rows: where the encoded record lies now.
     Memory: one record at a time. Returns the table in shard order, with `shard`, `offset` (of the
     serialised example, bytes from the start of the shard) and `length` added.
     """
     files = {path: open(path, "rb") for path in sources["file"].unique()}
-    placed = []
+    placed, several = [], "label_ids" in table
     try:
         with tqdm(total=len(table), desc="shards", unit=" records", delay=2) as progress:
             for shard, rows in plan:
@@ -51,7 +52,8 @@ def write_shards(folder, plan, table, sources):
                         files[file].seek(offset)
                         example = serialise_example(
                             table["id"].iat[row], files[file].read(length),
-                            int(table["label_id"].iat[row]), table["label"].iat[row])
+                            int(table["label_id"].iat[row]), table["label"].iat[row],
+                            [int(i) for i in table["label_ids"].iat[row].split()] if several else None)
                         writer.write(example)
                         placed.append((shard, position + FRAME_HEAD, len(example)))
                         position += FRAME_HEAD + len(example) + FRAME_TAIL

@@ -6,6 +6,7 @@ A split is a column of the manifest with one of these values per record:
                                deliberate in system A, and told apart in every accuracy)
   moved_to_val, moved_to_train of a class that the other side lacks, with enough crops to part with
 """
+import itertools
 import warnings
 
 import numpy as np
@@ -73,4 +74,48 @@ def assign_folds(labels, groups, n_folds, seed, by_group=False):
                 folds[rows] = fold
         except ValueError as error:
             raise ValueError(f"--n_folds {n_folds}: {error}") from error
+    return folds
+
+
+def assign_multilabel_folds(labels, n_folds, seed):
+    """Fold numbers, int [n] in 0..n_folds-1, by which every label is shared out as evenly as may be.
+
+    labels: n lists of names (or numbers), which may be empty. Iterative stratification (Sechidis,
+    Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, 2011): of the label with the fewest
+    records left, each goes to the fold that wants most of that label, then of records at all, then to any.
+    Ours, and not the package iterative-stratification, because that one takes a dense table and installs a
+    top-level package `tests`, which hides a project's own. Memory: a few numbers per label of a record.
+    """
+    n = len(labels)
+    if n_folds < 2 or n_folds > n:
+        raise ValueError(f"--n_folds {n_folds}: it must be from 2 to the number of records ({n})")
+    code = {name: place for place, name in enumerate(sorted(set(itertools.chain.from_iterable(labels))))}
+    of_record = [[code[name] for name in names] for names in labels]
+    random = np.random.default_rng(seed)
+    records_of = [[] for _ in code]
+    for record in random.permutation(n).tolist():
+        for label in of_record[record]:
+            records_of[label].append(record)
+    left = np.array([len(records) for records in records_of], np.int64)  # of each label
+    wanted = np.repeat(left[:, None] / n_folds, n_folds, axis=1)  # [labels, n_folds] records, still
+    room = np.full(n_folds, n / n_folds)  # records, still
+    folds = np.full(n, -1)
+
+    def most(values, among):
+        best = values[among].max()
+        return among[values[among] == best]
+
+    def give(record, fold):
+        folds[record] = fold
+        room[fold] -= 1
+        wanted[of_record[record], fold] -= 1
+        left[of_record[record]] -= 1
+    everywhere = np.arange(n_folds)
+    while left.any():
+        label = random.choice(np.flatnonzero(left == left[left > 0].min()))
+        for record in records_of[label]:
+            if folds[record] < 0:
+                give(record, random.choice(most(room, most(wanted[label], everywhere))))
+    for record in random.permutation(np.flatnonzero(folds < 0)).tolist():  # those without any label
+        give(record, random.choice(most(room, everywhere)))
     return folds

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
@@ -31,6 +32,44 @@ class Store:
     def known_classes(self):
         """Names, sorted, of the classes that count as known; None where the format tells none apart."""
         return self.info.get("known_classes")
+
+    @property
+    def multilabel(self):
+        """Whether a record has any number of labels, instead of one or, unlabelled, none."""
+        return self.info.get("multilabel", False)
+
+    @property
+    def label_groups(self):
+        """{what stands before `::` in the class names, "" for nothing: ascending class ids}, in order of
+        first appearance; {} of a store of one label a record."""
+        return self.info.get("label_groups", {})
+
+    def label_ids(self):
+        """(indptr int64 [n + 1], indices int64): the labels of every record, as a sparse matrix's rows.
+
+        Those of record i of the manifest are indices[indptr[i]:indptr[i + 1]], ascending, into
+        class_names; of one label a record, that label, or none where it is unlabelled. Raises
+        StoreError for labels that are none.
+        """
+        if not self.multilabel:
+            label = self.manifest["label_id"].to_numpy(np.int64)
+            return np.concatenate([[0], np.cumsum(label >= 0)]).astype(np.int64), label[label >= 0]
+        rows = [text.split() for text in self.manifest["label_ids"]]
+        indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        try:
+            indices = np.array([number for row in rows for number in row], np.int64)
+        except (ValueError, OverflowError) as error:
+            raise StoreError(f"{self.folder}/manifest.csv has label_ids that are no numbers ({error}): "
+                             f"{REMEDY}") from error
+        first = np.zeros(len(indices) + 1, bool)
+        first[indptr] = True
+        wrong = (indices < 0) | (indices >= len(self.class_names)) | (
+            ~first[:-1] & (np.diff(indices, prepend=-1) <= 0))
+        if wrong.any():
+            record = self.manifest["id"].iloc[np.searchsorted(indptr, np.flatnonzero(wrong)[0], "right") - 1]
+            raise StoreError(f"{self.folder}/manifest.csv: the label_ids of {record!r} are not ascending "
+                             f"numbers below {len(self.class_names)}, the number of classes: {REMEDY}")
+        return indptr, indices
 
     @property
     def own_sha256(self):
@@ -99,6 +138,7 @@ def open_store(folder):
         if version == FORMAT_VERSION:
             info["shards"], info["manifest_sha256"], info["class_names"], info["image"]
             info["options"], info["records"] == "pages" and info["boxes_sha256"]
+            info.get("multilabel") and info["label_groups"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{join('dataset.json')} is damaged ({error}): {REMEDY}") from error
     if version != FORMAT_VERSION:
@@ -110,7 +150,7 @@ def open_store(folder):
         with tf.io.gfile.GFile(join("manifest.csv")) as file:
             text = file.read()
         manifest = read_manifest(text)
-        manifest["shard"], manifest["id"], manifest["label_id"]
+        manifest["shard"], manifest["id"], manifest["label_ids" if info.get("multilabel") else "label_id"]
     except (tf.errors.OpError, ValueError, KeyError) as error:  # ParserError is a ValueError
         raise StoreError(f"{join('manifest.csv')} is missing or damaged ({error}): {REMEDY}"
                          ) from error

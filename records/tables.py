@@ -3,18 +3,19 @@ import numpy as np
 import pandas as pd
 
 from records.layout import BOX_COLUMNS
-from records.splits import assign_folds, share_rare_classes, split_by_group
+from records.splits import assign_folds, assign_multilabel_folds, share_rare_classes, split_by_group
 
 
 def record_table(images, records, options):
     """A row per record, in annotation order, with its splits and fold; records: as CropOptions has.
 
-    A page has neither box nor label: those on it are box_table's. options: PackingOptions. Raises
-    ValueError for splits that cannot be.
+    A page has neither box nor label: those on it are box_table's. An image of several labels has ""
+    for its label, and `labels`, a list of names. options: PackingOptions. Raises ValueError for splits
+    that cannot be.
     """
     rows = []
     for image in images:
-        labels = [""] if records == "pages" else image.labels
+        labels = [""] if records == "pages" or options.multilabel else image.labels
         boxes = image.boxes.tolist() if records == "boxes" else [[None] * 4]
         rows += [(record_id, image.image_id, *box, image.group, label, image.fold)
                  for record_id, box, label in zip(image.record_ids(records), boxes, labels,
@@ -23,12 +24,20 @@ def record_table(images, records, options):
                                         "fold"]).astype({c: "Int64" for c in "xywh"})
     if any(image.scores is not None for image in images):
         table["score"] = np.concatenate([image.scores for image in images])
+    if options.multilabel:
+        table["labels"] = pd.Series([image.labels for image in images], dtype=object)
+        for name in ("share_rare", "folds_by_group"):
+            if getattr(options, name):
+                raise ValueError(f"--{name} goes with one label an image, and these have several: "
+                                 f"give --{name}=off")
     for name, val_groups in options.val_splits.items():
         split = split_by_group(table["group"], val_groups)
         if options.share_rare:
             split = share_rare_classes(split, table["label"], options.seed)
         table[f"split_{name}"] = split
-    if options.n_folds:
+    if options.n_folds and options.multilabel:
+        table["fold"] = assign_multilabel_folds(table["labels"], options.n_folds, options.seed)
+    elif options.n_folds:
         table["fold"] = assign_folds(table["label"], table["group"], options.n_folds, options.seed,
                                      options.folds_by_group)
     return table

@@ -34,11 +34,17 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
     pages = options.crops.records == "pages"
     packed = table["image_id"].value_counts()
     labelled = box_table(images, packed.index) if pages else table
-    counts = labelled["label"].value_counts().sort_index()
+    labels = table.pop("labels").explode().dropna() if options.multilabel else labelled["label"]
     if options.source == "test":  # what is to be recognised must not be in the records
-        counts, labelled["label"] = counts[:0], ""
+        labels, labelled["label"] = labels[:0], ""
+    counts = labels.value_counts().sort_index()
+    if options.class_list is not None:
+        counts = counts.reindex(list(options.class_list), fill_value=0)
     code = {name: i for i, name in enumerate(counts.index)}
     table["label_id"] = table["label"].map(code).fillna(-1).astype(int)
+    if options.multilabel:
+        table["label_id"] = -1
+        table["label_ids"] = _joined(labels.map(code), table.index)
     table["source"] = options.source
     plan = plan_shards(options.name, table["fold"], sources["length"], options.shard_mb * 1e6,
                        options.seed, options.shard_by)
@@ -76,11 +82,19 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
     return info
 
 
+def _joined(codes, rows):
+    """Series of str by `rows`: ascending, a space between. codes: Series of int by row, often several."""
+    codes = codes.sort_values().astype(int).astype(str)
+    return codes.groupby(level=0).agg(" ".join).reindex(rows, fill_value="")
+
+
 def _told_of_classes(counts, options):
     """What else dataset.json says of the classes. counts: Series of records (boxes) by class name.
 
     classes_below_n_folds: how many are in fewer records than there are folds, where --n_folds made
-    some. known_classes: names, sorted, where the format tells known classes from others.
+    some. known_classes: names, sorted, where the format tells known classes from others. Of several
+    labels an image: multilabel, true; label_groups, class ids by what stands before `::` in their names
+    ("" for none), in order of first appearance; attribute_ids, where the format has numbers of its own.
     """
     told = {}
     if options.n_folds and options.crops.records != "pages":
@@ -90,4 +104,11 @@ def _told_of_classes(counts, options):
                   "some folds validate without them")
     if options.known_classes is not None:
         told["known_classes"] = sorted(set(options.known_classes) & set(counts.index))
+    if options.multilabel:
+        told |= {"multilabel": True, "label_groups": {}}
+        for class_id, name in enumerate(counts.index):
+            group = name.partition("::")[0] if "::" in name else ""
+            told["label_groups"].setdefault(group, []).append(class_id)
+        if options.attribute_ids is not None:
+            told["attribute_ids"] = list(options.attribute_ids)
     return told

@@ -1,1 +1,0 @@
-"""A package of its own name, as iterative-stratification installs another `tests`."""
