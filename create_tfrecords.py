@@ -15,8 +15,8 @@ Turtle Recall's individuals, in 5 folds with shards of their own; and its test s
   python create_tfrecords.py @recipes/turtle/pack512.args --data_dir=turtles --out_dir=data/t512
   python create_tfrecords.py @recipes/turtle/pack512.args --source=test --data_dir=turtles --out_dir=data/tt
 iMet's artworks, with several labels each, in 5 folds that share out every label; and its test set:
-  python create_tfrecords.py @recipes/imet/pack320.args --data_dir=imet --out_dir=data/i320
-  python create_tfrecords.py @recipes/imet/pack320.args --source=test --data_dir=imet --out_dir=data/it
+  python create_tfrecords.py @recipes/imet/pack416.args --data_dir=imet --out_dir=data/i416
+  python create_tfrecords.py @recipes/imet/pack416.args --source=test --data_dir=imet --out_dir=data/it
 """
 import os
 import re
@@ -27,7 +27,7 @@ from arguments import Parser, number, on_off, output_name, path
 GOES_WITH = {  # options that only some formats have
     "csv": ["kuzushiji", "csv"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
     "records": ["kuzushiji", "coco"], "detections": ["kuzushiji"],
-    "pseudo": ["kuzushiji", "folder", "csv", "turtle"],
+    "pseudo": ["kuzushiji", "folder", "csv", "turtle", "imet"],
     "group_regex": ["folder", "coco"]}
 
 
@@ -267,13 +267,12 @@ def read(options):
     from records.pseudo import pseudo_labelled
     from records.turtle import read_turtles
     labelled = options.source == "train"
-    if options.format == "imet":
-        return read_imet(options.data_dir, labelled)
-    if options.format in ("folder", "csv", "turtle"):
-        images, problems = (read_folder(options.data_dir, options.group_regex, labelled)
-                            if options.format == "folder" else
-                            read_table(options.csv, options.data_dir, labelled)
-                            if options.format == "csv" else read_turtles(options.data_dir, labelled))
+    if options.format in ("folder", "csv", "turtle", "imet"):
+        images, problems = {
+            "folder": lambda: read_folder(options.data_dir, options.group_regex, labelled),
+            "csv": lambda: read_table(options.csv, options.data_dir, labelled),
+            "turtle": lambda: read_turtles(options.data_dir, labelled),
+            "imet": lambda: read_imet(options.data_dir, labelled)}[options.format]()
         if options.pseudo:
             images, more = pseudo_labelled(images, options.pseudo)
             problems += more

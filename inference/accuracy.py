@@ -7,8 +7,17 @@ from scipy.special import logsumexp
 def on_device(labels):
     """The `outputs` of inference.predict.classifier for a validation: loss and predicted class.
 
-    labels: int [n], by index. Gives loss float32 [b], predicted int32 [b].
+    labels: int [n], by index; or uint8 [n, classes], of several labels, for which the loss is the mean
+    binary cross-entropy and logits take the place of predicted. Gives loss float32 [b], predicted int32 [b].
     """
+    if np.ndim(labels) == 2:
+        held = tf.constant(labels, tf.uint8)
+
+        def several(logits, index):
+            truth = tf.cast(tf.gather(held, tf.maximum(index, 0)), tf.float32)
+            return {"loss": tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), axis=1),
+                    "logits": logits}
+        return several
     labels = tf.constant(labels, tf.int32)
 
     def outputs(logits, index):
@@ -19,7 +28,11 @@ def on_device(labels):
 
 
 def cross_entropy(logits, labels):
-    """float64 [n]. logits: float [n, classes]; labels: int [n]."""
+    """float64 [n]. logits: float [n, classes]; labels: int [n], or of several uint8 [n, classes]: then the
+    mean binary cross-entropy."""
+    if np.ndim(labels) == 2:
+        return np.array([np.mean(np.logaddexp(0, row) - row * own)
+                         for row, own in zip(logits.astype(np.float64), labels)])
     return logsumexp(logits, axis=1) - np.asarray(logits, np.float64)[np.arange(len(labels)), labels]
 
 

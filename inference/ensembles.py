@@ -94,7 +94,7 @@ def fit_weights(members, labels, how):
     if not len(told):
         raise EnsembleError("there are no members to weigh")
     equal = np.full(len(told), 1 / len(told))
-    weights = _least(lambda weights: loss(weights, told, labels), equal)
+    weights = least_weights(lambda weights: loss(weights, told, labels), equal)
     figures = {}
     for name, tried in (("equal", equal), ("fitted", weights)):
         combined = combine(members, how, tried)
@@ -246,8 +246,9 @@ def _logits_loss(weights, members, labels):
     return loss / len(labels), gradient / len(labels)
 
 
-def _least(loss, equal):
-    """The weights of least loss, float64 [members]; `loss` gives (value, gradient)."""
+def least_weights(loss, equal):
+    """The weights, >= 0 and of sum 1, of least loss: float64 [members]. loss: a convex function of weights
+    giving (value, gradient [members]). equal: where to begin, all alike."""
     if len(equal) == 1:
         return equal
     found = scipy.optimize.minimize(

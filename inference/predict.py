@@ -18,8 +18,8 @@ def classifier(model, outputs, average="logits"):
     the mean over each record's views.
 
     It takes images [b, views, h, w, c]. outputs: gives a dict of tensors [b, ...] from logits float32
-    [b, classes] and index int64 [b]. average: logits, or probabilities, whose mean's logarithm then
-    takes the place of the logits.
+    [b, classes] and index int64 [b]. average: logits; or probabilities, whose mean's logarithm then
+    takes the place of the logits; or sigmoids, whose mean's logit does.
     """
     def apply(index, images):
         views = tf.shape(images)[1]
@@ -27,6 +27,9 @@ def classifier(model, outputs, average="logits"):
         logits = tf.reshape(tf.cast(logits, tf.float32), [-1, views, logits.shape[-1]])
         if average == "logits":
             return outputs(tf.reduce_mean(logits, axis=1), index)
+        if average == "sigmoids":
+            yes, no = (tf.reduce_logsumexp(tf.math.log_sigmoid(x), axis=1) for x in (logits, -logits))
+            return outputs(yes - no, index)
         summed = tf.reduce_logsumexp(tf.nn.log_softmax(logits), axis=1)
         return outputs(summed - tf.math.log(tf.cast(views, tf.float32)), index)
     return apply
@@ -100,14 +103,14 @@ class Predictor:
 
 def save_predictions(path, ids, class_names, logits, store, records="", labels=None):
     """Writes the .npz: ids str [n], class_names str [classes], logits float16 [n, classes], and
-    labels int [n] of the records if they are known.
+    labels of the records if they are known, int [n] or, of several labels, uint8 [n, classes].
 
     The index of the file is by id; nothing in it is pickled. store, records: checksums of the store's
     manifest and of its records whatever their pixels (Store.own_sha256, Store.records_sha256), as the
     same ids may stand for other boxes in another store.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = {} if labels is None else {"labels": np.asarray(labels, np.int64)}
+    known = {} if labels is None else {"labels": np.asarray(labels, np.int64 if np.ndim(labels) == 1 else np.uint8)}
     largest = np.finfo(np.float16).max
     with replaced(path) as beside, open(beside, "wb") as file:
         np.savez(file, ids=np.array(ids, str), class_names=np.array(class_names, str),
@@ -116,7 +119,7 @@ def save_predictions(path, ids, class_names, logits, store, records="", labels=N
 
 
 def read_predictions(path, ids=None, store=None, records=None, job="test"):
-    """(ids list, class_names list, logits float32 [n, classes], labels int64 [n] or None).
+    """(ids list, class_names list, logits float32 [n, classes], labels as they were saved or None).
 
     ids: the records wanted, in this order; None: those of the file. store, records: the checksums it
     must have, None for any. job: what makes the file. Raises PredictionError when it is not whole or of another store, or an id

@@ -54,12 +54,12 @@ def turtle_rows(scores, class_names, known_ids, new_score=None):
     return names[top_k_known(scores, known, N_PREDICTIONS, new_score)]
 
 
-def sample_image_ids(path):
+def sample_image_ids(path, column=COLUMNS[0]):
     """The image ids of a sample submission, list, in its order; its predictions are not looked at.
 
     Raises SubmissionError naming file and row.
     """
-    return [image_id for image_id, _, _ in _rows(path, COLUMNS[:1])]
+    return [image_id for image_id, _, _ in _rows(path, (column,))]
 
 
 def write_turtle_submission(path, image_ids, rows, sample_ids):
@@ -130,11 +130,13 @@ def score_turtles(predictions, truth, known_ids):
 
 
 def _rows(path, columns):
-    """Yields (image_id, row dict, where it stands) of a CSV; no id may be empty or come twice."""
+    """Yields (image_id, row dict, where it stands) of a CSV; its ids, of the first column, are neither empty
+    nor double."""
     seen = set()
     try:
         for number, row in csv_rows(path, columns):
-            image_id, where = row["image_id"], f"{path}, row {number}, image {row['image_id']!r}"
+            image_id = row[columns[0]]
+            where = f"{path}, row {number}, image {image_id!r}"
             if not image_id or image_id in seen:
                 raise SubmissionError(f"{where}: "
                                       + ("the image stands there already" if image_id

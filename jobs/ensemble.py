@@ -4,9 +4,6 @@ Their predictions (--job=test) or detections (--job=detect) are combined by id; 
 member may be a folder of folds: its runs are members then, and its validation is that of all folds. Where
 all members have validated the same records, it is told what they score there, alone and together.
 """
-import datetime
-import json
-
 import numpy as np
 
 from inference.accuracy import accuracy_figures, cross_entropy
@@ -15,51 +12,31 @@ from inference.ensembles import check_members, combine, fit_weights
 from inference.fold_scores import fold_table, write_fold_table
 from inference.predict import PredictionError, read_predictions, save_predictions
 from inference.turtle_submission import known_classes
+from jobs import label_ensemble
 from jobs.detect import read_found, save_found
 from jobs.errors import OptionError, option_errors
-from jobs.folds import fold_folders
+from jobs.members import make_run, open_members, validation_of
 from jobs.predictions import predictions_path
-from jobs.run_directory import FORMAT_VERSION, Run, RunError, open_run
 
 
 def run(session):
     o = session.options
-    members = [[open_run(path, o.task, option="--members") for path in fold_folders(folder) or [folder]]
-               for folder in o.members]  # the runs of each
+    members = open_members(o)
     runs = [run for member in members for run in member]
+    if len(runs) < 2:
+        raise OptionError(f"--members={o.members[0]} is a single run: an ensemble has two or more, or a folder "
+                          "of folds")
+    if o.task == "multilabel":
+        return label_ensemble.run(session, members)
+    how = ("merge", "merge_iou", "merge_classes", "rank_by") if o.task == "detect" else ("combine",)
     with option_errors():
         check_members([str(r.folder) for r in runs], [[]] * len(runs), [r.class_names for r in runs])
-        session.run = make_run(o, runs)
+        session.run = make_run(o, runs, {name: getattr(o, name) for name in how})
         session.check_packing()
         if o.task == "detect":
             merge(session, runs)
         else:
             classified(session, members, validated(session, members))
-
-
-def make_run(o, runs):
-    """The ensemble's Run: its folder and run.json, as the jobs that follow read them."""
-    first = runs[0].info
-    how = {name: getattr(o, name) for name in (
-        ("merge", "merge_iou", "merge_classes", "rank_by") if o.task == "detect" else ("combine",))}
-    members = [{"run": str(r.folder), "created": r.info["created"]} for r in runs]
-    info = {name: first.get(name) for name in ("task", "class_names", "input", "eval_crop", "classes",
-                                               "known_classes", "dataset", "options")} | {
-        "format_version": FORMAT_VERSION, "finished": True, "network": None, "members": members, "how": how,
-        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
-    if o.run_dir.exists() and any(o.run_dir.iterdir()) and not o.overwrite:
-        try:
-            old = json.loads((o.run_dir / "run.json").read_text(encoding="utf-8"))
-            if (old["members"], old["how"]) == (members, how):
-                return Run(o.run_dir, old)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        raise RunError(f"{o.run_dir} holds something else than this ensemble: pass --overwrite to replace "
-                       "it, or give another --run_dir")
-    o.run_dir.mkdir(parents=True, exist_ok=True)
-    made = Run(o.run_dir, info)
-    made.update()
-    return made
 
 
 def validated(session, members):
@@ -98,20 +75,6 @@ def validated(session, members):
     run.update(validation={k: round(v, 6) for k, v in figures[-1].items()},
                weights=None if weights is None else [round(float(w), 6) for w in weights])
     return weights
-
-
-def validation_of(member, folder):
-    """(folder as str, ids, class names, logits, labels) of the validations of a member's runs."""
-    parts = []
-    for run in member:
-        files = sorted((run.folder / "predictions").glob("*_val.npz"))
-        if len(files) != 1:
-            raise OptionError(f"{run.folder}/predictions has {len(files)} validations, not one: make it with "
-                              "--job=val")
-        parts.append(read_predictions(files[0], job="val"))
-    ids, classes, logits, labels = zip(*parts)
-    return (str(folder), [name for part in ids for name in part], classes[0], np.concatenate(logits),
-            np.concatenate(labels))
 
 
 def classified(session, members, weights):

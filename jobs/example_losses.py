@@ -76,7 +76,9 @@ class ExampleLosses:
     def _write(self, epoch, left_out, repeated):
         path, losses = self._path(epoch), self.measured[epoch]
         path.parent.mkdir(parents=True, exist_ok=True)
-        names = np.array(self.session.store.class_names)[self.labels]
+        classes = np.array(self.session.class_names)
+        names = (classes[self.labels] if self.labels.ndim == 1 else
+                 np.array(["|".join(classes[row > 0]) for row in self.labels], object))
         order = worst_first(losses)
         with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")

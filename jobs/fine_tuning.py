@@ -23,8 +23,11 @@ def prepare_weights(session, model):
 
 
 def init_from(model, source, run):
-    """Puts the best weights of the run `source` into the model of `run`, a head of other classes
-    excepted; returns what was done, in words. Raises OptionError where they do not fit."""
+    """Puts the best weights of the run `source` into the model of `run`; returns what was done, in words.
+
+    Of a head that tells more classes apart those of the run, a head of other classes excepted. Raises
+    OptionError where they do not fit.
+    """
     stored = read_layers(source.weights()).layers
     targets = [layer for layer in model.layers if layer.weights]
     ours, theirs = ({k: v for k, v in r.info["network"].items() if k != "n_classes"}
@@ -32,11 +35,18 @@ def init_from(model, source, run):
     if len(stored) != len(targets):
         raise OptionError(f"--init_from={source.folder} is another network ({theirs}) than {ours}: "
                           "give the options that it was trained with")
-    pairs, left_out = [], []
+    pairs, left_out, cut_out = [], [], ""
     other_classes = source.class_names != run.class_names
+    places = {name: k for k, name in enumerate(source.class_names)}
+    columns = [places.get(name) for name in run.class_names]
     for layer, tensors in zip(targets, stored):
         shapes = [tuple(v.shape) for v in variables_of(layer)]
-        if layer.name in HEADS and other_classes:
+        own = None if None in columns or not layer.name in HEADS else [
+            array[..., columns] for array in tensors.arrays if array.shape[-1] == len(places)]
+        if other_classes and own and shapes == [array.shape for array in own]:
+            pairs += zip(variables_of(layer), own)
+            cut_out = f"; of its {len(places)} classes the {len(columns)} of this run"
+        elif layer.name in HEADS and other_classes:
             left_out.append(layer.name)
         elif shapes == [array.shape for array in tensors.arrays]:
             pairs += zip(variables_of(layer), tensors.arrays)
@@ -49,7 +59,7 @@ def init_from(model, source, run):
     for variable, array in pairs:
         variable.assign(array)
     kept = len(targets) - len(left_out)
-    return (f"{kept} of {len(targets)} layers from {source.folder}" +
+    return (f"{kept} of {len(targets)} layers from {source.folder}{cut_out}" +
             (f"; left out, as the classes differ: {', '.join(left_out)}" if left_out else ""))
 
 

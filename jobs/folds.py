@@ -8,7 +8,11 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
+from scipy.special import expit
+
 from inference.fold_scores import fold_table, write_fold_table
+from inference.label_scores import label_fold_table
 from inference.predict import read_predictions
 from inference.turtle_submission import known_classes
 from jobs.run_directory import FREE_OPTIONS
@@ -24,8 +28,11 @@ def run(options, argv):
             print(f"== fold {fold}: finished before -> {folder}")
             continue
         print(f"== fold {fold} of {options.n_folds} -> {folder}", flush=True)
+        of_fold = []
+        if options.init_from and fold_folders(options.init_from):  # what it begins with must not know the fold
+            of_fold = [f"--init_from={options.init_from / f'fold{fold}'}"]
         status = _call([sys.executable, RUN_PY, *argv, "--n_folds=None", f"--val_fold={fold}",
-                        f"--run_dir={folder}"])
+                        f"--run_dir={folder}", *of_fold])
         if status:
             sys.exit(128 - status if status < 0 else status)
     if "val" in options.job:
@@ -42,6 +49,8 @@ def score(folder):
     """Prints the scores out of fold of the runs in `folder`, and writes them."""
     folders = fold_folders(folder)
     info = json.loads((folders[0] / "run.json").read_text(encoding="utf-8"))
+    if info["task"] == "multilabel":
+        return score_labels(folder, folders, info)
     known = None
     if info.get("known_classes"):
         known = known_classes(info["class_names"], info["known_classes"])
@@ -57,6 +66,21 @@ def score(folder):
     print(f"scores out of fold -> {folder / 'folds.csv'}")
 
 
+def score_labels(folder, folders, info):
+    """As `score`, of several labels; no fold has a say in its own thresholds."""
+    parts = [read_predictions(next((path / "predictions").glob("*_val.npz")), job="val") for path in folders]
+    folds = np.concatenate([np.full(len(part[0]), int(path.name[4:])) for path, part in zip(folders, parts)])
+    if len(folders) < 2:
+        print(f"scores out of fold need two folds, {folder} has one")
+        return
+    table = label_fold_table(folds, expit(np.concatenate([part[2] for part in parts])),
+                             np.concatenate([part[3] for part in parts]) > 0, info["class_names"],
+                             info["options"]["thresholds"])
+    write_fold_table(folder / "folds.csv", table)
+    print(table.to_string(float_format="%.4f", na_rep=""))
+    print(f"scores out of fold -> {folder / 'folds.csv'}")
+
+
 def _finished(folder, options, fold):
     """Is a run of these options there, trained to its end and validated?"""
     try:
@@ -65,6 +89,8 @@ def _finished(folder, options, fold):
                 "validation" in info and list((folder / "predictions").glob("*_val.npz"))):
             return False
         ours, theirs = vars(options) | {"val_fold": fold}, info["options"]
+        if options.init_from and fold_folders(options.init_from):
+            ours["init_from"] = options.init_from / f"fold{fold}"
     except (OSError, ValueError, KeyError):
         return False
     text = lambda value: str(value) if isinstance(value, pathlib.Path) else value

@@ -67,7 +67,7 @@ def looked_at(session, predictor, paths):
 
 def probabilities(logits, info):
     """Of the classes: of a multi-label run each by itself, else of one of them. logits: float [classes]."""
-    return expit(logits) if info.get("multilabel") else softmax(logits)
+    return expit(logits) if info["task"] == "multilabel" else softmax(logits)
 
 
 def label_numbers(labels, class_names):

@@ -5,13 +5,14 @@ import difflib
 from arguments import number, on_off, or_none, output_name, path, values
 
 JOBS = ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify", "detect", "ensemble",
-        "fit_rescorer", "pseudo", "distribution", "submit", "score")
+        "stack", "fit_rescorer", "pseudo", "distribution", "submit", "score")
 
 
 def add_what(parser, tasks):
     what = parser.add_argument_group("what")
     what.add_argument("--task", choices=tasks, default="classify",
-                      help="classify: whole images or crops; detect: the characters of pages")
+                      help="classify: whole images or crops, each of one class; multilabel: images with any "
+                           "number of labels; detect: the characters of pages")
     what.add_argument("--job", type=_jobs, default="train,val", metavar="JOB,...",
                       help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
                            "picture of augmented training examples; train: train a run; val: its "
@@ -19,7 +20,8 @@ def add_what(parser, tasks):
                            "--images; grad_cam: where in --images a run sees their labels; "
                            "reidentify: who is it, by the nearest pictures; "
                            "detect: find (and read) the characters of a store of pages; ensemble: "
-                           "what --members said of a store, as one; fit_rescorer: learn which of the "
+                           "what --members said of a store, as one; stack: a second level that learns "
+                           "from what --members said out of fold; fit_rescorer: learn which of the "
                            "characters read are false; pseudo: labels of what was read surely; "
                            "distribution: how often each class was read; submit: "
                            "submission.csv, and a page drawn; score: F1 of submission.csv "
@@ -113,6 +115,21 @@ def add_data_classify(parser):
                       help="shuffle only within blocks of N records that are stored beside each other, and "
                            "the blocks (default: all records with each other). With --cache=none it keeps "
                            "together what lies together on a disk")
+    return data
+
+
+def add_data_multilabel(parser):
+    data = parser.add_argument_group("data of --task=multilabel")
+    data.add_argument("--label_group", metavar="NAME",
+                      help="tell only the labels of this group apart, what stands before :: in their names "
+                           "(iMet: culture, tag) (default: all)")
+    data.add_argument("--least_records", type=number(int, 0), default=0, metavar="N",
+                      help="leave out labels that fewer records of the store have; 0: none")
+    data.add_argument("--thresholds", choices=["group", "label"], default="group",
+                      help="val, ensemble, stack: the probability from which on a label is given, one for "
+                           "each group of labels, or for each label that is frequent enough")
+    data.add_argument("--least_labels", type=number(int, 0), default=0, metavar="N",
+                      help="submit: so many at least, the most probable")
     return data
 
 

@@ -5,12 +5,14 @@ from arguments import Parser
 from jobs import (augmentation_options, detector_options, option_groups, reading_options,
                   training_options)
 
-LATER_JOBS = ("ensemble", "fit_rescorer", "pseudo", "submit", "score")  # need no network
+LATER_JOBS = ("ensemble", "pseudo", "submit", "score")  # need no network
 TASK_JOBS = {"classify": ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify",
-                          "distribution", *LATER_JOBS),
-             "detect": ("preview", "train", "val", "detect", *LATER_JOBS)}
+                          "fit_rescorer", "distribution", *LATER_JOBS),
+             "multilabel": ("preview", "train", "val", "test", "predict", "grad_cam", "stack", *LATER_JOBS),
+             "detect": ("preview", "train", "val", "detect", "fit_rescorer", *LATER_JOBS)}
+IMAGES = ("classify", "multilabel")  # the tasks of whole images
 # What a task has for a default of its own; for detect as in system D.
-TASK_DEFAULTS = {"classify": {}, "detect": dict(
+TASK_DEFAULTS = {"classify": {}, "multilabel": dict(head="softmax", loss="bce", optimizer="adam", lr=1e-3), "detect": dict(
     backbone="resnet101d", dim=512, optimizer="adamw", lr=5e-5, batch_size=8, schedule="linear",
     affine_p=0.9, colour_p=0.5)}
 DESCRIPTION = """\
@@ -30,10 +32,10 @@ def parse(argv=None):
     task = parser.parse_args(argv).task
     parser.set_defaults(**TASK_DEFAULTS[task])
     options = parser.parse_args(argv)
-    for other, group in groups:
-        if other != task:
+    for others, group in groups:
+        if task not in others:
             _refuse(parser, options, [action.dest for action in group._group_actions],
-                    f"goes with --task={other}, not {task}")
+                    f"goes with --task={' or '.join(others)}, not {task}")
     _check(parser, options)
     return options
 
@@ -46,26 +48,28 @@ def _refuse(parser, options, names, reason):
 
 
 def _parser():
-    """(the parser, [(task, group of the options that only this task has)])"""
+    """(the parser, [(tasks, group of the options that only these have)])"""
     parser = Parser(prog="run.py", description=DESCRIPTION, usage="run.py [@RECIPE] [options]")
     option_groups.add_what(parser, list(TASK_JOBS))
     option_groups.add_data(parser)
-    groups = [("classify", option_groups.add_data_classify(parser))]
+    groups = [(("classify",), option_groups.add_data_classify(parser)),
+              (("multilabel",), option_groups.add_data_multilabel(parser))]
     option_groups.add_network(parser)
-    groups += [("classify", training_options.add_head(parser)),
-               ("classify", training_options.add_examples(parser)),
-               ("classify", training_options.add_teacher(parser)),
-               ("detect", detector_options.add_detector(parser))]
+    groups += [(IMAGES, training_options.add_head(parser)),
+               (IMAGES, training_options.add_examples(parser)),
+               (("classify",), training_options.add_teacher(parser)),
+               (("detect",), detector_options.add_detector(parser))]
     training_options.add_training(parser)
     training_options.add_schedule(parser)
     training_options.add_fine_tuning(parser)
     augmentation_options.add_augmentation(parser)
-    groups += [("classify", augmentation_options.add_augmentation_classify(parser)),
-               ("detect", detector_options.add_crops(parser)),
-               ("detect", detector_options.add_finding(parser))]
+    groups += [(IMAGES, augmentation_options.add_augmentation_classify(parser)),
+               (("detect",), detector_options.add_crops(parser)),
+               (("detect",), detector_options.add_finding(parser))]
     reading_options.add_rescoring(parser)
-    groups += [("classify", reading_options.add_combining(parser)),
-               ("detect", reading_options.add_merging(parser))]
+    groups += [(IMAGES, reading_options.add_combining(parser)),
+               (("multilabel",), reading_options.add_stacking(parser)),
+               (("detect",), reading_options.add_merging(parser))]
     option_groups.add_device(parser)
     for task, defaults in TASK_DEFAULTS.items():
         for action in parser._actions:
@@ -104,9 +108,9 @@ def _check(parser, options):
     if ("val" in options.job or options.only_val) and not validated:
         parser.error(f"{'--only_val' if options.only_val else '--job=val'} needs --split or --val_fold, "
                      "which say what validates")
-    figures = ["val_accuracy", "val_loss"] if options.task == "classify" else (
-        ["val_f1", "val_centre_f1"][options.classes == "none":])
-    allowed = (figures if validated else []) + ["loss", "accuracy"][:1 + (options.task == "classify")]
+    figures = {"classify": ["val_accuracy", "val_loss"], "multilabel": ["val_f2", "val_loss"],
+               "detect": ["val_f1", "val_centre_f1"][options.classes == "none":]}[options.task]
+    allowed = (figures if validated else []) + ["loss", "accuracy"][:1 + (options.task in IMAGES)]
     options.monitor = options.monitor or allowed[0]
     if options.monitor.startswith("val_") and not validated:
         parser.error(f"--monitor={options.monitor} needs --split or --val_fold")
@@ -116,8 +120,10 @@ def _check(parser, options):
     if options.task == "detect":
         _check_detector(parser, options)
     training_options.check(parser, options)
-    if options.task == "classify":
+    if options.task in IMAGES:
         training_options.check_classifier(parser, options)
+    if options.task == "multilabel":
+        training_options.check_multilabel(parser, options)
     if not all(0 < value < math.inf for value in options.std):
         parser.error("--std must be above 0")
     if options.rrc_scale[1] > 1:

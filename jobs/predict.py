@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from tqdm import tqdm
 
 from inference.predict import Predictor, classifier
@@ -36,7 +36,8 @@ def run(session):
         source = ImageSource("decoded", lambda at: at.map(lambda batch: tf.gather(held, batch)), images.nbytes)
         batches = session.evaluation_batches(session.run, source, np.arange(len(images)),
                                              session.options.views)
-        probabilities.append(softmax(predictor(batches, len(images))["logits"], axis=1))
+        logits = predictor(batches, len(images))["logits"]
+        probabilities.append(expit(logits) if info["task"] == "multilabel" else softmax(logits, axis=1))
         shown += list(images[:max(0, MOST_IMAGES - start)])
     classes, shares = top_rows(np.concatenate(probabilities), names)
     folder = session.options.data_preds_dir or session.run.folder / "predictions"

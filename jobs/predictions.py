@@ -27,5 +27,6 @@ def predicted_logits(session, source, positions, description):
         return np.zeros((0, classes), np.float32)
     batches = session.evaluation_batches(run, source, positions, o.views)
     predictor = Predictor(classifier(session.model, lambda logits, index: {"logits": logits},
-                                     o.views_mean), session.strategy)
+                                     "sigmoids" if (o.task, o.views_mean) == ("multilabel", "probabilities")
+                                     else o.views_mean), session.strategy)
     return predictor(batches, n, description)["logits"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from inference.predict import load_predictions
+from jobs import multilabel
 from jobs.errors import OptionError
 from jobs.predictions import predictions_path
 from jobs.readings import best_probability, sound_readings
@@ -21,7 +22,11 @@ def run(session):
     path = run.folder / "pseudo" / f"{store.info['name']}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)  # never that of older labels
-    if o.task == "classify" and store.info["records"] == "images":
+    if o.task == "multilabel":
+        every = several_labels(session)
+        kept = every[every["probability"] >= o.pseudo_probability]
+        write_text(path, kept.to_csv(index=False, lineterminator="\n"))
+    elif o.task == "classify" and store.info["records"] == "images":
         ids = store.manifest["id"].tolist()
         classes, logits = load_predictions(predictions_path(session), ids, store.own_sha256)
         every = pd.DataFrame({"id": ids, "label": np.array(classes)[logits.argmax(axis=1)],
@@ -37,5 +42,15 @@ def run(session):
         "rescorer": None if o.rescorer is None else str(o.rescorer),
         "pseudo_probability": o.pseudo_probability, "store": str(store.folder),
         "store_manifest_sha256": store.info["manifest_sha256"]})
+    names = kept["label" if "label" in kept else "labels"].str.split("|").explode().nunique()
     print(f"pseudo labels: {len(kept)} of {len(every)} with a probability of at least "
-          f"{o.pseudo_probability:g}, {kept['label'].nunique()} of {len(run.class_names)} classes -> {path}")
+          f"{o.pseudo_probability:g}, {names} of {len(run.class_names)} classes -> {path}")
+
+
+def several_labels(session):
+    """Of every image that is given a label: id, labels parted by |, probability of the likeliest."""
+    names, given, probabilities = multilabel.given_labels(session)
+    table = pd.DataFrame({"id": session.store.manifest["id"],
+                          "labels": ["|".join(np.array(names)[row]) for row in given],
+                          "probability": probabilities.max(axis=1).round(4)})
+    return table[table["labels"] != ""]

@@ -2,6 +2,7 @@
 from arguments import number, path, values
 
 COMBINATIONS = ("mean_logits", "mean_probabilities", "geometric_mean", "hard_vote")
+STACKS = ("cnn", "cnn_groups", "lightgbm")
 FITTED = COMBINATIONS[:2]  # those that weights can be fitted for
 
 
@@ -9,7 +10,7 @@ def add_rescoring(parser):
     reading = parser.add_argument_group("what was read")
     reading.add_argument("--members", type=values(path), default=[], metavar="RUN,...",
                          help="ensemble: runs that have classified (--job=test) or searched "
-                              "(--job=detect) the store; --run_dir is the ensemble's own folder, which "
+                              "(--job=detect) the store, or folders of folds; --run_dir is the ensemble's own folder, which "
                               "later jobs take as a run")
     reading.add_argument("--member_weights", type=_weights, default=[], metavar="X,...|fit",
                          help="ensemble: one for each member (default: all alike); fit: found on the "
@@ -26,11 +27,26 @@ def add_rescoring(parser):
 
 
 def add_combining(parser):
-    combining = parser.add_argument_group("ensembles of --task=classify")
+    combining = parser.add_argument_group("ensembles of --task=classify and multilabel")
     combining.add_argument("--combine", choices=COMBINATIONS, default="mean_logits",
                            help="of the members' predictions; hard_vote: the class that most of them "
                                 "give, by mean probability where they tie")
     return combining
+
+
+def add_stacking(parser):
+    stacking = parser.add_argument_group("stacking of --task=multilabel")
+    stacking.add_argument("--stack", choices=STACKS, default="cnn",
+                          help="cnn: a convolution over the members, then dense layers over all labels; "
+                               "cnn_groups: one such network for each group of labels; lightgbm: boosted trees "
+                               "on a row per image and label. Each fold is rated by what learned from the "
+                               "others")
+    stacking.add_argument("--stack_rows", type=number(int, 1000), default=2_000_000,
+                          help="lightgbm: rows of image and label to learn from, all that are true and a "
+                               "sample of the others; 4 bytes x columns each")
+    stacking.add_argument("--stack_epochs", type=number(int, 1), default=50,
+                          help="cnn: at most; it stops when held-back images get worse")
+    return stacking
 
 
 def add_merging(parser):
@@ -54,12 +70,16 @@ def check(parser, o):
         if networks:
             parser.error(f"--job=ensemble needs no network, --job={min(networks)} does: call run.py "
                          "once for each")
-        if len(o.members) < 2:
-            parser.error("--job=ensemble needs --members, two runs or more")
+        if not o.members:
+            parser.error("--job=ensemble needs --members, runs or folders of folds")
         if o.run_dir is None:
             parser.error("--job=ensemble needs --run_dir, the folder of the ensemble")
+    elif "stack" in o.job:
+        if o.run_dir is None or set(o.job) - {"stack", "submit", "score"}:
+            parser.error("--job=stack needs --run_dir, the folder of the second level, and goes alone or with "
+                         "submit and score")
     elif o.members:
-        parser.error("--members is for --job=ensemble")
+        parser.error("--members is for --job=ensemble and stack")
     if o.member_weights == "fit":
         if o.task == "detect" or o.combine not in FITTED:
             parser.error(f"--member_weights=fit goes with --combine={' or '.join(FITTED)}")

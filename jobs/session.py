@@ -14,7 +14,7 @@ from pipeline.augmentation import InputFormat
 from pipeline.batches import evaluation_batches
 from pipeline.cache import image_source
 from pipeline.mixing import Mixing
-from pipeline.selection import split_rows
+from pipeline.selection import label_matrix, split_rows
 from pipeline.views import view_maps
 from records.pseudo import with_pseudo
 from records.store import open_store
@@ -27,6 +27,7 @@ from training.workers import agreed, cluster
 # What a store must have in common with the one a run was trained on.
 PACKED_ALIKE = {"classify": ("size", "channels", "fit", "margin", "local_contrast", "denoise"),
                 "detect": ("size", "channels", "aspect", "local_contrast", "denoise")}
+PACKED_ALIKE["multilabel"] = PACKED_ALIKE["classify"]
 
 
 class Session:
@@ -51,7 +52,31 @@ class Session:
             raise OptionError(f"{store.folder} holds {store.info['records']}: --task=detect is for "
                               "pages (create_tfrecords.py --records=pages), --task=classify for "
                               "boxes and whole images")
+        if store.info["source"] != "test" and store.multilabel != (self.options.task == "multilabel"):
+            raise OptionError(f"{store.folder} has {'any number of labels' if store.multilabel else 'one label'} "
+                              f"a record: give --task={'multilabel' if store.multilabel else 'classify'}")
         return store
+
+    @functools.cached_property
+    def class_names(self):
+        """What is told apart: the store's classes, or those of them that --label_group and
+        --least_records leave; of a run that is there, its own."""
+        if not self.begins_run:
+            return self.run.class_names
+        o, names = self.options, self.store.class_names
+        if o.task != "multilabel":
+            return names
+        groups = self.store.label_groups
+        if o.label_group is not None and o.label_group not in groups:
+            raise OptionError(f"--label_group={o.label_group}: the store has "
+                              f"{', '.join(groups)}")
+        asked = groups.get(o.label_group, range(len(names)))
+        counts = self.store.info["class_counts"]
+        kept = [names[k] for k in asked if counts[k] >= o.least_records]
+        if not kept:
+            raise OptionError(f"--least_records={o.least_records} leaves no label: at most {max(counts)} "
+                              "records have the same")
+        return kept
 
     @functools.cached_property
     def strategy(self):
@@ -77,7 +102,11 @@ class Session:
 
     @functools.cached_property
     def labels(self):
-        return self.store.manifest["label_id"].to_numpy(np.int64)
+        """int64 [n], or of several labels uint8 [n, classes], of every record of the store."""
+        if not self.store.multilabel:
+            return self.store.manifest["label_id"].to_numpy(np.int64)
+        number = {name: k for k, name in enumerate(self.store.class_names)}
+        return label_matrix(*self.store.label_ids(), [number[name] for name in self.class_names])
 
     @functools.cached_property
     def augmentation(self):
@@ -131,7 +160,7 @@ class Session:
             raise OptionError("several workers (TF_CONFIG) need --run_dir, a folder that all of them "
                               "see")
         self.run = plan_run(
-            o.run_dir, o.overwrite, o.resume, vars(o), task=o.task, class_names=store.class_names,
+            o.run_dir, o.overwrite, o.resume, vars(o), task=o.task, class_names=self.class_names,
             input=self.input,
             dataset={"folder": str(store.folder), "fingerprint": store.info["fingerprint"],
                      "manifest_sha256": store.info["manifest_sha256"],

@@ -4,7 +4,7 @@ import pandas as pd
 
 from inference.kuzushiji_score import match_page
 from inference.submissions import centre_points, write_submission
-from jobs import turtle
+from jobs import multilabel, turtle
 from jobs.errors import OptionError
 from jobs.readings import sound_readings
 from records.annotations import find_image, read_truth
@@ -13,6 +13,8 @@ from reports.page_overlay import draw_page
 
 
 def run(session):
+    if session.options.task == "multilabel":
+        return multilabel.submit(session)
     if turtle.is_meant(session):
         return turtle.submit(session)
     read = with_points(sound_readings(session))

@@ -11,7 +11,7 @@ from jobs.fine_tuning import layer_rates_of, prepare_weights
 from jobs.teacher import distillation, open_teacher
 from jobs.val import validation
 from models.class_weights import class_weights
-from models.losses import make_loss
+from models.losses import make_loss, switched
 from models.margins import MARGINS
 from pipeline.batches import augment_on_device, steps_per_epoch, training_batches
 from pipeline.selection import repeat_rare
@@ -34,25 +34,31 @@ def run(session):
     drawn, steps = draw(session)
     asked, teacher = session.augmentation, open_teacher(session)  # refused now, if they must be
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
-          f"{len(val_rows)} validation records, {len(store.class_names)} classes")
+          f"{len(val_rows)} validation records, {len(session.class_names)} classes")
 
     # The run and its network.
-    session.plan_run(network=network(o), eval_crop=o.eval_crop, known_classes=store.known_classes)
+    session.plan_run(network=network(o), eval_crop=o.eval_crop, known_classes=store.known_classes,
+                     attribute_ids=attribute_ids(session))
     if finished_before(session):
         return
     model = session.build(session.run, o.weights)
     with session.strategy.scope(), option_errors():
         prepare_weights(session, model)
-        loss = make_loss(o.loss, weights_of_classes(session, drawn), o.focal_gamma)
+        weights = weights_of_classes(session, drawn)
+        loss = make_loss(o.loss, weights, o.focal_gamma)
+        if o.later_loss:
+            loss = switched(loss, make_loss(o.later_loss, weights, o.focal_gamma),
+                            lambda: model.optimizer.iterations >= o.later_loss_epoch * steps)
         margin = MARGINS[o.head](*([] if o.margin is None else [o.margin])) if o.head in MARGINS else None
         model.set_objective(loss, margin=margin, label_smoothing=o.label_smoothing,
-                            distillation=distillation(session, model, teacher))
+                            distillation=distillation(session, model, teacher),
+                            multilabel=o.task == "multilabel")
     print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
     if o.augment_on == "device":
         model.set_augmentation(augment_on_device(asked, session.input_format,
-                                                 len(store.class_names)))
+                                                 len(session.class_names)))
     validate = None
     if len(val_rows):
         figures = validation(session)
@@ -73,19 +79,27 @@ def network(o):
     return entry | {name: value for name, value in given.items() if value is not None}
 
 
+def attribute_ids(session):
+    """int [classes], by what number a submission calls each label; None where the store knows of none."""
+    numbers, names = session.store.info.get("attribute_ids"), session.store.class_names
+    return numbers and [numbers[names.index(name)] for name in session.class_names]
+
+
 def weights_of_classes(session, drawn):
     """float32 [classes] or None. drawn: rows of an epoch."""
     kind = session.options.class_weights
     if kind == "none":
         return None
-    counts = np.bincount(session.labels[drawn], minlength=len(session.store.class_names))
+    labels = session.labels[drawn]
+    counts = (labels.sum(axis=0, dtype=np.int64) if labels.ndim == 2 else
+              np.bincount(labels, minlength=len(session.class_names)))
     return class_weights(counts, kind)
 
 
 def draw(session):
     """(rows of the store that train, those of rare classes repeatedly; steps of an epoch)"""
     o, rows = session.options, session.rows[0]
-    drawn = repeat_rare(rows, session.labels[rows], o.oversample_to)
+    drawn = repeat_rare(rows, session.labels[rows], o.oversample_to) if o.oversample_to else rows
     with option_errors():
         return drawn, steps_per_epoch(session.labels[drawn], o.undersample_to, o.batch_size)
 
@@ -99,7 +113,7 @@ def augmented_batches(session, drawn, augment_on, start=0, worker=0, n_workers=1
         pseudo = session.store.manifest["source"].to_numpy()[drawn] == "pseudo"
         scales = np.where(pseudo, o.pseudo_target, 1.0)
     return training_batches(
-        source, position[drawn], session.labels[drawn], len(session.store.class_names),
+        source, position[drawn], session.labels[drawn], len(session.class_names),
         session.augmentation, session.input_format, batch_size=o.batch_size, seed=o.seed,
         n_epochs=o.n_epochs, cap=o.undersample_to, augment_on=augment_on, start_step=start,
         replicas=session.strategy.num_replicas_in_sync, worker=worker, n_workers=n_workers,

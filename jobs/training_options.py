@@ -6,7 +6,7 @@ from arguments import number, on_off, path, values
 from models.loss_specs import parse_loss  # neither this nor the next loads TensorFlow
 from training import addons
 
-MONITORS = ("val_accuracy", "val_loss", "val_f1", "val_centre_f1", "loss", "accuracy")
+MONITORS = ("val_accuracy", "val_loss", "val_f2", "val_f1", "val_centre_f1", "loss", "accuracy")
 HEADS = ("l2_softmax", "softmax", "arcface", "cosface", "sphereface", "adacos")
 MARGINS = {"arcface": 0.5, "cosface": 0.4, "sphereface": 1.35}
 OPTIMIZERS = ("sgd", "adam", "amsgrad", "adamw", "rmsprop", "adabound", "lion")
@@ -15,9 +15,9 @@ DECAYS = ("cosine", "linear")  # schedules with an end
 
 
 def add_head(parser):
-    head = parser.add_argument_group("head, loss and evaluation of --task=classify")
+    head = parser.add_argument_group("head, loss and evaluation of --task=classify and multilabel")
     head.add_argument("--head", choices=HEADS, default="l2_softmax",
-                      help="softmax: a dense layer; the others: cosine of feature and class weights "
+                      help="softmax: a dense layer (multilabel has this alone); the others: cosine of feature and class weights "
                            "over a temperature; arcface, cosface and sphereface are trained with a "
                            "margin, adacos finds its temperature while it trains")
     head.add_argument("--temperature", type=number(float, above=0),
@@ -40,6 +40,11 @@ def add_head(parser):
                       help="one of cross_entropy, focal, bce, binary_focal, lovasz_hinge, or a "
                            "weighted sum of several, such as binary_focal:1,lovasz_hinge:0.5 "
                            "(default: cross_entropy)")
+    head.add_argument("--later_loss", type=_loss, metavar="NAME[:WEIGHT],...",
+                      help="the loss after --later_loss_epoch (the 1st place of iMet: bce after focal) "
+                           "(default: --loss to the end)")
+    head.add_argument("--later_loss_epoch", type=number(int, 1), metavar="E",
+                      help="epochs after which --later_loss takes over (default: never)")
     head.add_argument("--focal_gamma", type=number(float, 0, 10), default=2.0,
                       help="of focal and binary_focal")
     head.add_argument("--class_weights", choices=["none", "inverse", "effective"], default="none",
@@ -65,7 +70,7 @@ def add_head(parser):
 
 
 def add_examples(parser):
-    examples = parser.add_argument_group("noisy and hard examples of --task=classify")
+    examples = parser.add_argument_group("noisy and hard examples of --task=classify and multilabel")
     examples.add_argument("--losses_after_epochs", type=values(number(int, 1)), default=[],
                           metavar="E,...",
                           help="after these epochs the loss of every training record, as it is "
@@ -122,7 +127,7 @@ def add_training(parser):
                             "in the place of the last ones (default: None)")
     train.add_argument("--monitor", choices=MONITORS,
                        help="figure that chooses the best checkpoint (default: val_accuracy, "
-                            "detect val_f1 or, without classes, val_centre_f1; without "
+                            "multilabel val_f2, detect val_f1 or, without classes, val_centre_f1; without "
                             "validation loss)")
     train.add_argument("--validate_every_epochs", type=number(int, 1), default=1,
                        help="epochs; the last is always validated")
@@ -174,8 +179,9 @@ def add_schedule(parser):
 def add_fine_tuning(parser):
     tuning = parser.add_argument_group("fine-tuning")
     tuning.add_argument("--init_from", type=path, metavar="RUN",
-                        help="start from the best weights of this run; a head of other classes is "
-                             "left out, which is said")
+                        help="start from the best weights of this run (with --n_folds of a folder of folds: of "
+                             "the same fold); of a head of more classes those of this run, a head of other "
+                             "classes is left out, which is said")
     tuning.add_argument("--freeze", choices=["none", "norms", "backbone"], default="none",
                         help="norms: normalisation keeps its statistics, scales and offsets; backbone: "
                              "all but what stands on the backbone")
@@ -232,6 +238,10 @@ def check_classifier(parser, o):
     if o.class_weights != "none" and "lovasz_hinge" in o.loss:
         parser.error("--class_weights does not go with --loss=lovasz_hinge, which ranks classes instead "
                      "of adding their terms")
+    if (o.later_loss is None) != (o.later_loss_epoch is None):
+        parser.error("--later_loss and --later_loss_epoch go together")
+    if o.class_weights != "none" and "lovasz_hinge" in (o.later_loss or ""):
+        parser.error("--class_weights does not go with --later_loss=lovasz_hinge")
     if o.margin is not None and o.head not in MARGINS:
         parser.error(f"--margin is of --head={', '.join(MARGINS)}, not {o.head}")
     if o.temperature is not None and o.head in ("softmax", "adacos"):
@@ -250,6 +260,15 @@ def check_classifier(parser, o):
         for name in ("teacher_weight", "teacher_temperature", "attention_weight"):
             if getattr(o, name) != parser.get_default(name):
                 parser.error(f"--{name} needs --teacher")
+
+
+def check_multilabel(parser, o):
+    if o.head != "softmax":
+        parser.error(f"--head={o.head} chooses one class: with --task=multilabel it is softmax, a dense "
+                     "layer")
+    for name in parse_loss(o.loss) | parse_loss(o.later_loss or o.loss):
+        if name in ("cross_entropy", "focal"):
+            parser.error(f"--loss={name} is for one class: give bce, binary_focal, lovasz_hinge or a sum")
 
 
 def _loss(text):

@@ -5,6 +5,8 @@ import numpy as np
 
 from inference.accuracy import accuracy_figures, cross_entropy, on_device
 from inference.predict import Predictor, classifier, save_predictions
+from inference.label_scores import told
+from jobs import multilabel
 from jobs.errors import OptionError
 from jobs.predictions import predicted_logits, predictions_path
 from pipeline.selection import is_shared, repeat_rare
@@ -24,6 +26,8 @@ def validation(session):
 
     def figures(model):
         results = predictor(model)(batches, len(rows), "validating")
+        if session.store.multilabel:
+            return multilabel.while_training(session, results["logits"], results["loss"])
         return figures_of(session, results["predicted"], results["loss"])
     return figures
 
@@ -38,6 +42,9 @@ def saved_validation(session):
         save_predictions(predictions_path(session, "_val"), session.store.manifest["id"].to_numpy()[rows],
                          run.class_names, logits, session.store.own_sha256, session.store.records_sha256,
                          session.labels[rows])
+    if session.store.multilabel:
+        return multilabel.validated(session, session.store.manifest["id"].to_numpy()[rows].tolist(), logits,
+                                    session.labels[rows] > 0)
     loss = cross_entropy(logits, session.labels[rows])
     return figures_of(session, logits.argmax(axis=1), loss)
 
@@ -58,6 +65,10 @@ def run(session):
     if not len(session.rows[1]):
         raise OptionError("the split has no validation record")
     figures = saved_validation(session)
+    if session.store.multilabel:
+        print(f"validated: {session.run.folder}, {told(figures)} on {len(session.rows[1])} records, thresholds of "
+              f"each half fitted on the other; next: {_next(session)}")
+        return
     session.run.update(validation={k: round(v, 6) for k, v in figures.items()})
     shared = figures.get("accuracy_not_shared")
     print(f"validated: {session.run.folder}, accuracy {figures['accuracy']:.4f} on "
@@ -69,7 +80,9 @@ def run(session):
 
 
 def check_classes(session):
-    """The store's classes must be those that the run was trained on."""
+    """The store's classes must be those that the run was trained on; of several labels, some of them."""
+    if session.store.multilabel and set(session.run.class_names) <= set(session.store.class_names):
+        return
     if session.run.class_names != session.store.class_names:
         ours, theirs = set(session.run.class_names), set(session.store.class_names)
         raise OptionError(

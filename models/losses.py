@@ -85,6 +85,13 @@ def lovasz_hinge(targets, logits):
     return tf.reduce_sum(errors * tf.stop_gradient(steps), axis=1)
 
 
+def switched(first, later, is_later):
+    """The loss that is `later` once is_later() says so, inside the step: a bool tensor. Both take (targets,
+    logits)."""
+    return lambda targets, logits: tf.cond(is_later(), lambda: later(targets, logits),
+                                           lambda: first(targets, logits))
+
+
 def _float32(*tensors):
     return [tf.cast(tensor, tf.float32) for tensor in tensors]
 

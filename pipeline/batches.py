@@ -21,8 +21,9 @@ def dataset_options():
 
 
 def steps_per_epoch(labels, cap, batch_size):
-    """Whole batches in an epoch. Raises ValueError when there is not even one."""
-    selected = cap_order(np.asarray(labels), cap)
+    """Whole batches in an epoch. labels, cap: as of training_batches. Raises ValueError when there is not
+    even one."""
+    selected = cap_order(_of_one(labels), cap)
     if selected < batch_size:
         raise ValueError(f"--batch_size={batch_size}, but an epoch has only {selected} records: "
                          "choose a smaller batch")
@@ -38,8 +39,9 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     which augment_on_device turns into the same.
 
     source: an ImageSource. positions: int [n], where in the source each training record lies
-    (repeated records are listed repeatedly). labels: int [n]. cap: most records of a class per
-    epoch. batch_size: of all devices together. replicas: devices that share a batch; images are
+    (repeated records are listed repeatedly). labels: int [n], one each, or uint8 [n, n_classes], 1 for
+    each of several; with the latter, labels of the device are as they are, uint8 [batch, n_classes].
+    cap: most records of a class per epoch, of one label each. batch_size: of all devices together. replicas: devices that share a batch; images are
     mixed among those of one device. worker, n_workers: of several input pipelines this one yields
     the worker's part of each batch. target_scales: float [n], what the one-hot target of each record
     is multiplied by before it is mixed; None: by 1. buffer_size: see epoch_order.
@@ -49,11 +51,11 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     if replicas % n_workers or batch_size % replicas:
         raise ValueError(f"a batch of {batch_size} for {replicas} devices of {n_workers} workers: each "
                          "must be a multiple of the next")
-    labels = np.asarray(labels)
+    labels, several = np.asarray(labels), np.ndim(labels) == 2
     lookup = tf.constant(np.asarray(positions), tf.int64)
-    classes = tf.constant(labels, tf.int32)
+    classes = tf.constant(labels, tf.uint8 if several else tf.int32)
     scales = None if target_scales is None else tf.constant(target_scales, tf.float32)
-    drawn = training_positions(labels, cap, seed, batch_size, n_epochs, start_step, worker, n_workers,
+    drawn = training_positions(_of_one(labels), cap, seed, batch_size, n_epochs, start_step, worker, n_workers,
                                buffer_size)
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
     truths = drawn.map(lambda batch: (tf.gather(classes, batch), {} if scales is None else
@@ -81,6 +83,12 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
                        deterministic=True).with_options(dataset_options()).prefetch(tf.data.AUTOTUNE)
 
 
+def _of_one(labels):
+    """int [n] as epoch_order takes them: of records with several labels all alike."""
+    labels = np.asarray(labels)
+    return labels if labels.ndim == 1 else np.zeros(len(labels), int)
+
+
 def augment_on_device(augmentation, input_format, n_classes):
     """A function that turns what training_batches yields for the device, or one replica's part of
     it, into (images, targets)."""
@@ -90,8 +98,9 @@ def augment_on_device(augmentation, input_format, n_classes):
 
 
 def _targets(labels, plan, n_classes):
-    """float32 [n, n_classes]: one-hot, scaled where the plan says by how much."""
-    targets = tf.one_hot(labels, n_classes)
+    """float32 [n, n_classes]: one-hot, or 1 for each of several labels; scaled where the plan says by how
+    much."""
+    targets = tf.one_hot(labels, n_classes) if labels.shape.rank == 1 else tf.cast(labels, tf.float32)
     return targets * plan["target_scale"][:, None] if "target_scale" in plan else targets
 
 

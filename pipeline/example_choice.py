@@ -6,7 +6,8 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
     """An epoch of the same length, without the worst records and with the hardest twice.
 
     places: int [m], which record stands in each place of an epoch; one that is oversampled stands in
-    several. labels: int [n], 0.., class of each record. losses: float [n], see worst_first.
+    several. labels: int [n], 0.., class of each record; or uint8 [n, classes], of several labels, where no
+    class is minded. losses: float [n], see worst_first.
     drop_worst, mine_hardest: shares of the n records, 0..0.5, rounded to whole records. seed: as
     numpy.random.default_rng takes it.
 
@@ -17,6 +18,8 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
     Returns (places int [m], left_out bool [n], repeated bool [n]), a pure function of the arguments.
     """
     places, labels = np.asarray(places), np.asarray(labels)
+    if labels.ndim == 2:
+        labels = np.zeros(len(labels), int)
     n, order = len(labels), worst_first(losses)
     last = n - 1 - np.unique(labels[order[::-1]], return_index=True)[1]  # one of each class
     left_out, repeated = np.zeros(n, bool), np.zeros(n, bool)

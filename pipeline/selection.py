@@ -40,6 +40,20 @@ def split_rows(manifest, split=None, val_fold=None):
     return train_rows, val_rows
 
 
+def label_matrix(indptr, indices, columns):
+    """uint8 [n, len(columns)]: 1 where a record has the class of a column; a byte each.
+
+    indptr int [n + 1], indices int: the classes of every record, as a sparse matrix's rows. columns: int,
+    classes, in the order of the matrix's columns.
+    """
+    place = np.full(max(indices.max(initial=-1), np.max(columns, initial=-1)) + 1, -1)
+    place[columns] = np.arange(len(columns))
+    row, column = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), place[indices]
+    matrix = np.zeros((len(indptr) - 1, len(columns)), np.uint8)
+    matrix[row[column >= 0], column[column >= 0]] = 1
+    return matrix
+
+
 def is_shared(manifest, split):
     """bool [n]: rows that are in the validation of `split` only by the rare-class rule."""
     return (manifest[f"split_{split}"] != "val").to_numpy() if split else \

@@ -1,7 +1,7 @@
 """Pseudo labels: what run.py --job=pseudo wrote, as records that train beside true ones.
 
-FILE.csv is detections with labels (records.detections) for boxes, or id,label,probability for whole
-images; FILE.json beside it tells of the run that made them.
+FILE.csv is detections with labels (records.detections) for boxes, id,label,probability for whole images,
+or id,labels,probability, names parted by |, where they have several; FILE.json beside it tells of the run that made them.
 """
 import hashlib
 import json
@@ -26,18 +26,19 @@ def read_origin(path):
 
 
 def pseudo_labelled(images, path):
-    """(those of `images`, a list of SourceImage, that the file has a label for, with it; problems)."""
+    """(those of `images`, a list of SourceImage, that the file has labels for, with them; problems)."""
     by_id = {image.image_id: image for image in images}
     labelled, problems = {}, []
-    for row_number, row in csv_rows(path, ["id", "label"]):
+    for row_number, row in csv_rows(path, ["id"]):
+        labels = row["labels"].split("|") if row.get("labels") else [row["label"]] if row.get("label") else None
         fault = (f"id {row['id']!r} is none of the {len(images)} images" if row["id"] not in by_id else
                  f"id {row['id']!r} has a label already" if row["id"] in labelled else
-                 "the label is empty" if not row["label"] else None)
+                 "the label is empty" if labels is None else None)
         if fault:
             problems.append(Problem(str(path), row_number, fault))
             continue
         labelled[row["id"]] = image = by_id[row["id"]]
-        image.labels = [row["label"]]
+        image.labels = labels
     return list(labelled.values()), problems
 
 
@@ -59,6 +60,9 @@ def with_pseudo(store, pseudo):
         raise StoreError(f"{pseudo.folder} cannot train beside {store.folder}: it was packed with "
                          f"{', '.join(odd)}; pack it with create_tfrecords.py --pseudo and the options of "
                          "the other")
+    if store.multilabel and pseudo.class_names != store.class_names:
+        raise StoreError(f"{pseudo.folder} has other labels than {store.folder}: pack both with the same "
+                         "labels.csv")
     unknown = sorted(set(pseudo.class_names) - set(store.class_names))
     if unknown:
         raise StoreError(f"{pseudo.folder} has {len(unknown)} classes that {store.folder} lacks, for "

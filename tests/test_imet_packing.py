@@ -263,8 +263,8 @@ def test_the_options_of_a_store_of_several_labels_came_later():
 
 
 def test_recipes_pack_what_they_say():
-    options = create_tfrecords.parse(["@recipes/imet/pack320.args", "--data_dir=x", "--out_dir=y"])
+    options = create_tfrecords.parse(["@recipes/imet/pack416.args", "--data_dir=x", "--out_dir=y"])
     assert (options.format, options.size, options.n_folds, options.encoding, options.fit) == (
-        "imet", 320, 5, "jpeg", "stretch_area")
+        "imet", 416, 5, "jpeg", "stretch_area")
     demo = create_tfrecords.parse(["@recipes/demo/pack_artworks.args", "--data_dir=x", "--out_dir=y"])
-    assert (demo.format, demo.size, demo.n_folds, demo.fit) == ("imet", 72, 5, "stretch_area")
+    assert (demo.format, demo.size, demo.n_folds, demo.fit) == ("imet", 72, 3, "stretch_area")

@@ -159,7 +159,7 @@ def test_members_of_other_classes_and_records_are_refused(pages, runs, tmp_path,
     unread = make_run(tmp_path / "unread", store, logits, names, name="elsewhere")
     assert "every member must have predicted" in refused(
         capsys, store, "--job=ensemble", f"--run_dir={tmp_path / 'both'}", f"--members={runs[0]},{unread}")
-    assert "two runs or more" in refused(capsys, store, "--job=ensemble", f"--run_dir={tmp_path / 'both'}",
+    assert "is a single run" in refused(capsys, store, "--job=ensemble", f"--run_dir={tmp_path / 'both'}",
                                          f"--members={runs[0]}")
 
 

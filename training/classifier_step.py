@@ -11,14 +11,17 @@ from training.step import Trained, held, replicas
 class TrainedClassifier(Trained, keras.Model):
     """A classifier (models.classifier) that learns from batches of (images, soft targets)."""
 
-    def set_objective(self, loss, *, margin=None, label_smoothing=0.0, distillation=None):
+    def set_objective(self, loss, *, margin=None, label_smoothing=0.0, distillation=None,
+                      multilabel=False):
         """Call it in the strategy's scope, before training.
 
         loss: function (targets float32 [n, k], logits float32 [n, k]) -> float32 [n]. margin: one of
-        models.margins, for a head of cosines. label_smoothing: share of the target spread over all
+        models.margins, for a head of cosines. multilabel: a record has any number of labels; "accuracy" is
+        then how often the most probable class is one of them. label_smoothing: share of the target spread over all
         classes. distillation: training.distillation.Distillation.
         """
         self.loss_of, self.margin, self.label_smoothing = loss, margin, label_smoothing
+        self.multilabel = multilabel
         means = {name: keras.metrics.Mean(name=name) for name in ("loss", "accuracy")}
         self.measures, self.distillation = held(means), held(distillation)
         self.adapts = isinstance(self.get_layer("head"), AdaCosHead)
@@ -46,7 +49,9 @@ class TrainedClassifier(Trained, keras.Model):
         """Of a micro-batch: its share of the loss, sums, and what AdaCos looks at."""
         distillation = self.distillation()
         logits, extra = distillation(images) if distillation else (self(images, training=True), 0.0)
-        right = tf.argmax(targets, axis=1) == tf.argmax(logits, axis=1)
+        best = tf.argmax(logits, axis=1)
+        right = (tf.gather(targets, best, batch_dims=1) >= 0.5 if self.multilabel else
+                 tf.argmax(targets, axis=1) == best)
         targets = smooth(targets, self.label_smoothing)
         head, values = self.get_layer("head"), {}
         if self.adapts:
