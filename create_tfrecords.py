@@ -294,7 +294,6 @@ def read(options):
 
 def classes_of_format(options):
     """{field of PackingOptions: value}: what the format says of the classes beside the images' labels."""
-    from records.annotations import AnnotationError
     from records.image_sets import has_several_labels
     from records.imet import read_attributes
     from records.turtle import known_turtles
@@ -305,9 +304,6 @@ def classes_of_format(options):
         return {"multilabel": True, "class_list": tuple(attributes.values()),
                 "attribute_ids": tuple(attributes)}
     if options.format == "csv" and has_several_labels(options.csv):
-        if options.pseudo is not None:
-            raise AnnotationError(f"--pseudo={options.pseudo} has one label an image, but {options.csv} "
-                                  "several: give a table with a column label")
         return {"multilabel": True}
     return {}
 

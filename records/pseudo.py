@@ -60,10 +60,8 @@ def with_pseudo(store, pseudo):
         raise StoreError(f"{pseudo.folder} cannot train beside {store.folder}: it was packed with "
                          f"{', '.join(odd)}; pack it with create_tfrecords.py --pseudo and the options of "
                          "the other")
-    if store.multilabel and pseudo.class_names != store.class_names:
-        raise StoreError(f"{pseudo.folder} has other labels than {store.folder}: pack both with the same "
-                         "labels.csv")
-    unknown = sorted(set(pseudo.class_names) - set(store.class_names))
+    counts = zip(pseudo.class_names, pseudo.info["class_counts"])
+    unknown = sorted({name for name, count in counts if count} - set(store.class_names))
     if unknown:
         raise StoreError(f"{pseudo.folder} has {len(unknown)} classes that {store.folder} lacks, for "
                          f"instance {unknown[0]!r}: make it from a run on that store")
@@ -76,8 +74,13 @@ def with_pseudo(store, pseudo):
         raise StoreError(f"{pseudo.folder} has shards of the same names as {store.folder}: pack it with "
                          "another --name")
     code = {name: number for number, name in enumerate(store.class_names)}
-    more = pseudo.manifest.assign(label_id=pseudo.manifest["label"].map(code).astype("Int64"), fold=-1,
-                                  **{c: "train" for c in store.manifest if c.startswith("split_")})
+    more = pseudo.manifest.assign(label_id=pseudo.manifest["label"].map(code).astype("Int64"), fold=-1)
+    if store.multilabel:
+        own = [code.get(name) for name in pseudo.class_names]
+        more["label_id"] = -1
+        more["label_ids"] = [" ".join(map(str, sorted(own[int(k)] for k in text.split())))
+                             for text in more["label_ids"]]
+    more = more.assign(**{c: "train" for c in store.manifest if c.startswith("split_")})
     manifest = pd.concat([store.manifest, more[list(store.manifest)]], ignore_index=True)
     joint = lambda name: hashlib.sha256((store.info[name] + pseudo.info[name]).encode()).hexdigest()
     shards = [shard | {"folder": pseudo.folder} for shard in pseudo.info["shards"]]

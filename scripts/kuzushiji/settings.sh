@@ -1,7 +1,8 @@
 # Sourced by every stage of system A: what it works on. From the environment:
 #   DATA_DIR            folder with train.csv, train_images/, test_images/ of the Kuzushiji Recognition
 #                       competition; without it the demo, on pages that are rendered first
-#   SCALE               of the demo: small (2 epochs a training) or large (as long as its recipes say)
+#   SCALE               of the demo: small, or large: twice the training pages, three times the test pages,
+#                       half as long again a training
 #   DETECTOR, RECIPES   recipes of the detector and of the classifiers
 #   STORES, RUNS        folders of the packed records and of the runs
 #   DETECTOR_OPTIONS, CLASSIFIER_OPTIONS, REFINE_OPTIONS   options of run.py that override the recipes
@@ -21,13 +22,17 @@ if [[ -z ${DATA_DIR:-} ]]; then
   RECIPES=${RECIPES:-recipes/demo/classify.args recipes/demo/classify_second.args}
   PROBABILITY=${PROBABILITY:-0.8}
   TRIALS=${TRIALS:-20}
+  TRAIN_PAGES=40 TEST_PAGES=8
   if [[ ${SCALE:-small} == small ]]; then
     DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=4}
     CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2 --eval_crop=0.8571}
     REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
   elif [[ $SCALE == large ]]; then
-    CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---eval_crop=0.8571}
-    REFINE_OPTIONS=${REFINE_OPTIONS:---lr=1e-3 --eval_crop=0.8571}
+    TRAIN_PAGES=80 TEST_PAGES=24 place=demo_whole_large
+    DATA_DIR=data/$place/pages
+    DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=6 --validate_every_epochs=6}
+    CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=3 --eval_crop=0.8571}
+    REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
   else
     echo "$0: SCALE=$SCALE: it is small or large" >&2
     exit 2
