@@ -4,6 +4,7 @@ On the training store it is fitted, each fold rated by what learned from the oth
 validation like that of a run; on a test store it is used on the members' predictions (--job=test).
 """
 import functools
+import re
 
 import cv2
 import numpy as np
@@ -67,7 +68,7 @@ def fit(session, members):
     if o.stack == "lightgbm":
         level, probabilities = fit_second_level(
             expit(logits), truth, folds, image_values(session, ids), group_numbers(names),
-            models=list(map(str, o.members)), image_columns=list(IMAGE_COLUMNS), labels=names, seed=o.seed,
+            models=model_names(o.members), image_columns=list(IMAGE_COLUMNS), labels=names, seed=o.seed,
             draw=Draw(max_rows=o.stack_rows), progress=True)
         level.save(folder)
         together = logit(probabilities)
@@ -100,7 +101,7 @@ def use(session, members):
     ids, names, folder = store.manifest["id"].tolist(), run.class_names, run.folder / "stack"
     logits = np.stack([mean_prediction(session, member, ids, store.records_sha256) for member in members])
     if o.stack == "lightgbm":
-        level = SecondLevel.load(folder, models=list(map(str, o.members)), image_columns=list(IMAGE_COLUMNS),
+        level = SecondLevel.load(folder, models=model_names(o.members), image_columns=list(IMAGE_COLUMNS),
                                  labels=names)
         together = logit(level.predict(expit(logits), image_values(session, ids), progress=True))
     else:
@@ -116,6 +117,11 @@ def use(session, members):
     path = predictions_path(session)
     save_predictions(path, ids, names, together, store.own_sha256, store.records_sha256)
     print(f"stacked: {len(members)} members, {o.stack}, {len(ids)} records -> {path}")
+
+
+def model_names(folders):
+    """Names of the columns of what each member says: by its place, as folders may have like names."""
+    return [f"{place}_{re.sub('[^A-Za-z0-9_.-]', '_', folder.name)}" for place, folder in enumerate(folders)]
 
 
 def groups_of(stack, names):
