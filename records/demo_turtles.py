@@ -50,18 +50,18 @@ def parse_options(argv):
         description="Renders photographs of turtles, told apart by their shells, in the layout of the "
                     "Turtle Recall competition.", usage="python -m records.demo_turtles [options]")
     size = parser.add_argument_group("what to render")
-    size.add_argument("--known", type=number(int, PREDICTIONS - 1), default=24,
+    size.add_argument("--known", type=number(int, PREDICTIONS - 1), default=60,
                       help="individuals of train.csv")
-    size.add_argument("--others", type=number(int, 0), default=24,
+    size.add_argument("--others", type=number(int, 0), default=140,
                       help="further individuals, of extra_images.csv only")
-    size.add_argument("--photographs", type=number(int, 1, 1000), default=12,
+    size.add_argument("--photographs", type=number(int, 1, 1000), default=7,
                       help="about how many most individuals have, one less to two more; three of ten "
                            "have fewer, down to one")
-    size.add_argument("--test_photographs", type=number(int, 0), default=100,
+    size.add_argument("--test_photographs", type=number(int, 0), default=150,
                       help="in test.csv, of known individuals and of new ones")
     size.add_argument("--new_share", type=number(float, 0, 1), default=0.3,
                       help="share of the test photographs that show an individual of neither table")
-    size.add_argument("--size", type=number(int, 32, 2048), default=160,
+    size.add_argument("--size", type=number(int, 32, 2048), default=128,
                       help="side of the square photographs, px")
     size.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other turtles")
     run = parser.add_argument_group("how to run")

@@ -134,7 +134,7 @@ def test_a_stage_names_the_one_before_it(stage, needed, tmp_path):
 def test_an_unknown_system_is_refused():
     for name in ("run_training.sh", "run_inference.sh"):
         done = script(name, SYSTEM="kuzusiji")
-        assert done.returncode == 1 and "the systems are kuzushiji turtle" in done.stderr
+        assert done.returncode == 1 and "the systems are imet kuzushiji turtle" in done.stderr
 
 
 @pytest.mark.slow
