@@ -114,11 +114,15 @@ def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
 
 STAGES = "scripts/kuzushiji"
 TURTLES = "scripts/turtle"
+ARTWORKS = "scripts/imet"
 
 
 @pytest.mark.parametrize("stage, needed", [
     (f"{TURTLES}/02_train.sh", "01_pack.sh"), (f"{TURTLES}/03_predict.sh", "02_train.sh"),
     (f"{TURTLES}/04_submission.sh", "02_train.sh"),
+    *((f"{ARTWORKS}/{stage}.sh", f"{needed}.sh") for stage, needed in (
+        ("02_train", "01_pack"), ("03_predict", "02_train"), ("04_mean", "03_predict"), ("05_stack", "03_predict"),
+        ("06_pseudo", "05_stack"), ("07_groups", "06_pseudo"), ("08_second_level", "07_groups"))),
     ("02_train_detector.sh", "01_pack.sh"), ("03_train_classifiers.sh", "01_pack.sh"),
     ("04_read_validation.sh", "02_train_detector.sh"), ("05_false_positives.sh", "04_read_validation.sh"),
     ("06_find_test.sh", "02_train_detector.sh"), ("07_read_test.sh", "05_false_positives.sh"),
@@ -190,5 +194,31 @@ def test_the_whole_of_system_b(tmp_path):
     before = submission.read_bytes()
     assert before.count(b"\n") == 13
     done = script("run_inference.sh", "--seed=2", SYSTEM="turtle", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert submission.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_whole_of_system_c(tmp_path):
+    """Both solutions on a few small artworks, then the test images once more."""
+    from records import demo_artworks
+    demo_artworks.main([f"--out_dir={tmp_path / 'imet'}", "--train_images=150", "--test_images=20", "--size=64"])
+    where = {"DATA_DIR": tmp_path / "imet", "STORES": tmp_path / "stores", "RUNS": tmp_path / "runs",
+             "RECIPES": "recipes/demo/artworks.args recipes/demo/artworks_third.args",
+             "NOISY": "recipes/demo/artworks_noisy.args", "N_FOLDS": 3, "STACK_ROWS": 3000, "PROBABILITY": 0.05,
+             "TRUTH_CSV": tmp_path / "imet/test_truth.csv",
+             "TRAIN_OPTIONS": "--n_epochs=1 --losses_after_epochs=1 --backbone=wide_resnet10_2 --dim=24",
+             "GROUP_OPTIONS": "--n_epochs=1 --losses_after_epochs= --drop_worst=0 --mine_hardest=0"}
+    done = script("run_training.sh", "--seed=2", SYSTEM="imet", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = list(csv.DictReader(open(tmp_path / "runs/scores.csv")))
+    names = ["artworks", "artworks_third", "weighted_mean", "stack_groups", "stack_all", "stack_both", "joined",
+             "lightgbm"]
+    assert [row["name"] for row in rows] == names
+    assert all(0 <= float(row[figure]) <= 1 for row in rows for figure in ("f2", "f2_culture", "f2_tag"))
+    submission = tmp_path / "runs/lightgbm/submission.csv"
+    before = submission.read_bytes()
+    assert before.startswith(b"id,attribute_ids\n") and before.count(b"\n") == 21
+    done = script("run_inference.sh", "--seed=2", SYSTEM="imet", **where)
     assert done.returncode == 0, done.stderr[-3000:]
     assert submission.read_bytes() == before
