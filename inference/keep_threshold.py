@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 
-from inference.kuzushiji_score import inside, score_pages
+from inference.kuzushiji_score import inside
 from inference.submissions import centre_points
 
 DEFAULT = 0.5
@@ -42,28 +42,6 @@ def choose_threshold(probability, readings, truth):
     threshold = best[np.argmin(np.abs(best - DEFAULT))]
     table = pd.DataFrame({"threshold": thresholds, "matched": matched, "predicted": predicted, "f1": f1})
     return float(threshold), float(f1.max()), table
-
-
-def gain_over_default(threshold, probability, readings, truth, seed=0, draws=2000):
-    """(F1 at `threshold` less F1 at 0.5, its standard error), out of fold, of other pages like these.
-
-    The standard error is that of a paired bootstrap of the pages (Efron 1979), keyed by seed: a threshold
-    found on few pages is better on them than on others. Arguments as of choose_threshold.
-    """
-    counts = np.array([[_counts(readings, page, own, probability >= least) for page, own in truth.items()]
-                       for least in (threshold, DEFAULT)], np.float64)  # [2, pages, (matched, total)]
-    f1 = lambda drawn: 2 * drawn[..., 0] / np.maximum(drawn[..., 1], 1)
-    draw = np.random.default_rng(seed).multinomial(len(truth), np.full(len(truth), 1 / len(truth)), draws)
-    gains = np.subtract(*f1(np.einsum("dp,tpc->tdc", draw, counts)))
-    return float(np.subtract(*f1(counts.sum(1)))), float(gains.std())
-
-
-def _counts(readings, page, own, kept):
-    """(matched, predicted + true) of a page."""
-    rows = readings[kept & (readings["image_id"] == page).to_numpy()]
-    points = centre_points(rows[["x", "y", "w", "h"]].to_numpy(np.float64))
-    score = score_pages({page: own}, {page: (rows["label"].tolist(), points)})
-    return score.matched, score.predicted + score.true
 
 
 def _steps(boxes, points, probability):

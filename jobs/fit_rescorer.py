@@ -6,7 +6,7 @@ validation. The folder holds the boosters, search.json, thresholds.csv and impor
 from inference.box_features import FEATURES, box_features
 from inference.false_positive_search import search
 from inference.false_positives import fit, matched
-from inference.keep_threshold import DEFAULT, choose_threshold, gain_over_default
+from inference.keep_threshold import choose_threshold
 from inference.kuzushiji_score import score_pages
 from inference.submissions import centre_points
 from jobs.detection import by_page
@@ -18,7 +18,6 @@ from reports.importances import draw_importances
 
 
 FEW = 20_000  # boxes
-SURE = 2  # standard errors by which a threshold must be better than the published one
 
 
 def run(session):
@@ -48,13 +47,7 @@ def run(session):
                   f"(published parameters: {study.trials[0].value:.5f})")
         rescorer = fit(features, target, pages, params, seed=o.seed, num_threads=threads,
                        progress=True)
-    best, f1, table = choose_threshold(rescorer.out_of_fold, read, truth)
-    gain, error = gain_over_default(best, rescorer.out_of_fold, read, truth, o.seed)
-    rescorer.threshold = best if gain > SURE * error else DEFAULT
-    kept = "" if rescorer.threshold == best else (
-        f"; from {best:.3f} on it would be {f1:.4f} there, which is {gain / error:.1f} standard errors more: too "
-        "few to leave the published 0.5")
-    f1 -= gain if kept else 0
+    rescorer.threshold, f1, table = choose_threshold(rescorer.out_of_fold, read, truth)
     points = {page: (labels, centre_points(boxes))
               for page, (labels, boxes, _) in by_page(read, truth).items()}
     before = score_pages(truth, points).f1
@@ -65,4 +58,4 @@ def run(session):
     draw_importances(folder / "importances.png", rescorer.importances(), FEATURES)
     print(f"false positives: F1 {f1:.4f} out of fold on {len(truth)} pages, {before:.4f} without; "
           f"{(~target).sum()} of {len(read)} boxes are false; a box stays from a probability of "
-          f"{rescorer.threshold:.3f} on{kept} -> {folder}")
+          f"{rescorer.threshold:.3f} on -> {folder}")

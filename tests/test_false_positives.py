@@ -12,7 +12,7 @@ from inference.box_features import FEATURES, box_features
 from inference.false_positive_search import SearchError, search
 from inference.false_positives import (PUBLISHED, Rescorer, RescorerError, fit,
                                        lightgbm_settings, matched)
-from inference.keep_threshold import choose_threshold, gain_over_default
+from inference.keep_threshold import choose_threshold
 from inference.kuzushiji_score import score_pages
 from inference.submissions import centre_points
 from reports.importances import draw_importances
@@ -249,26 +249,6 @@ def test_the_threshold_is_the_best_by_the_scores_own_rule(seed):
     assert f1 == table["f1"].max() > 0
     best = [t for t in table["threshold"] if of(readings, truth, probability >= t).f1 == f1]
     assert threshold == min(best, key=lambda t: abs(t - 0.5))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_gain_over_a_half_and_its_spread_over_pages(seed):
-    """Against F1 of pages that are really repeated as often as they are drawn."""
-    readings, truth, probability = crowded(2 * seed)
-    gain, error = gain_over_default(0.7, probability, readings, truth, seed=seed)
-    kept = [probability >= 0.7, probability >= 0.5]
-    assert gain == pytest.approx(of(readings, truth, kept[0]).f1 - of(readings, truth, kept[1]).f1)
-    random, gains = np.random.default_rng(1), []
-    for _ in range(400):
-        drawn = random.choice(list(truth), len(truth)).tolist()
-        f1 = []
-        for keep in kept:
-            parts = [of(readings[readings["image_id"] == p], {p: truth[p]},
-                        keep[(readings["image_id"] == p).to_numpy()]) for p in drawn]
-            f1.append(2 * sum(s.matched for s in parts) / max(sum(s.predicted + s.true for s in parts), 1))
-        gains.append(f1[0] - f1[1])
-    assert error == pytest.approx(np.std(gains), rel=0.2)
-    assert gain_over_default(0.5, probability, readings, truth) == (0, 0)
 
 
 def test_dropping_a_box_can_free_a_true_one():
