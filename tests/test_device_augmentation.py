@@ -34,7 +34,8 @@ def losses(folder):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("task, options", [("classify", CLASSIFY), ("detect", DETECT)])
+@pytest.mark.parametrize("task, options", [
+    ("classify", CLASSIFY), pytest.param("detect", DETECT, marks=pytest.mark.slow)])
 def test_device_trains_as_the_host_does(stores, tmp_path, task, options):
     for place in ("host", "device"):
         run.main([*options, f"--data_tfrec_dir={stores / task}", f"--run_dir={tmp_path / place}",

@@ -158,8 +158,8 @@ def of_run(folder, **options):
     options = {"losses_after_epochs": [2, 3], "drop_worst": 0.25, "mine_hardest": 0.0, "seed": 1} | options
     return ExampleLosses(types.SimpleNamespace(
         options=types.SimpleNamespace(**options), labels=np.zeros(9, int),
-        run=types.SimpleNamespace(folder=folder),
-        store=types.SimpleNamespace(manifest={"id": pd.Series(list("xaxbxcxdx"))}, class_names=["k"])),
+        run=types.SimpleNamespace(folder=folder), class_names=["k"],
+        store=types.SimpleNamespace(manifest={"id": pd.Series(list("xaxbxcxdx"))})),
         np.array([1, 3, 3, 5, 7]), 10)
 
 

@@ -69,9 +69,11 @@ def test_frozen_norms_stay_and_the_kernels_learn(stores, first, tmp_path):
     assert kinds == {"kernel"}
 
 
-def test_other_classes_leave_the_head_out(stores, first, tmp_path, capsys):
+def test_of_fewer_classes_the_head_is_cut_out_and_of_others_left_out(stores, first, tmp_path, capsys):
     folder, before = first
     train(stores, tmp_path / "run", f"--init_from={folder}", store="two")
+    assert "of its 3 classes the 2 of this run" in capsys.readouterr().out
+    train(stores, tmp_path / "back", f"--init_from={tmp_path / 'run'}")
     assert "left out, as the classes differ: head" in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 """Replicas, workers and threads: each gets its own part, and together they get the same batches."""
 import keras2  # noqa: F401  before TensorFlow, also where this file is run by itself
+import functools
 import subprocess
 import sys
 
@@ -64,6 +65,8 @@ def distributed(source, replicas, by_function, augmentation):
 CASES = {"2": (2, False, EVERYTHING), "4": (4, False, AUGMENT), "4 by function": (4, True, AUGMENT),
          "plain": (4, False, Augmentation())}
 
+QUICK = ("4", "4 by function", "plain")
+
 
 def run_alone(folder, out, threads, names):
     """In a process of its own: devices and threads are set before TensorFlow begins."""
@@ -94,14 +97,14 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(store, tmp_path_factory):
-    """{threads: what a process with so many threads and four devices got}"""
-    results = {}
-    for threads, names in [(1, CASES), (4, ["2"])]:
+    """A function of (threads, *names): what a process with so many threads and four devices got."""
+    @functools.lru_cache(maxsize=None)
+    def results(threads, *names):
         out = tmp_path_factory.mktemp("alone") / "results.npz"
         done = subprocess.run([sys.executable, "-m", "tests.test_replicas", store.folder, str(out),
                                str(threads), *names], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        results[threads] = np.load(out)
+        return np.load(out)
     return results
 
 
@@ -112,10 +115,10 @@ def source(store):
 
 @pytest.fixture(scope="module")
 def whole(source):
-    """{replicas: the batches of one input pipeline on one device, mixed for so many}; made with the
-    default number of threads."""
-    return {replicas: listed(batches(source, augmentation, replicas=replicas))
-            for replicas, augmentation in ((2, EVERYTHING), (4, AUGMENT))}
+    """A function of the number of replicas: the batches of one input pipeline on one device, mixed for so
+    many; made with the default number of threads."""
+    return functools.lru_cache(maxsize=None)(
+        lambda replicas: listed(batches(source, {2: EVERYTHING, 4: AUGMENT}[replicas], replicas=replicas)))
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
@@ -154,24 +157,27 @@ def test_workers_images_and_plans_are_parts_of_the_batch(source):
 
 def test_workers_augmented_batches_are_parts_of_the_batch(source, whole):
     parts = [listed(batches(source, replicas=4, worker=worker, n_workers=2)) for worker in range(2)]
-    for (images, targets), *of_workers in zip(whole[4], *parts, strict=True):
+    for (images, targets), *of_workers in zip(whole(4), *parts, strict=True):
         assert images.shape == (BATCH, 16, 16, 3)
         assert (np.concatenate([images for images, _ in of_workers]) == images).all()
         assert (np.concatenate([targets for _, targets in of_workers]) == targets).all()
 
 
-@pytest.mark.parametrize("threads, name", [(1, "2"), (1, "4"), (1, "4 by function"), (4, "2")])
+@pytest.mark.parametrize("threads, name", [
+    (1, "4"), (1, "4 by function"), pytest.param(1, "2", marks=pytest.mark.slow),
+    pytest.param(4, "2", marks=pytest.mark.slow)])
 def test_replicas_get_the_parts_of_the_batch_with_any_number_of_threads(alone, whole, threads, name):
     replicas = CASES[name][0]
-    images, targets = alone[threads][f"{name}: images"], alone[threads][f"{name}: targets"]
+    got = alone(threads, *(("2",) if name == "2" else QUICK))
+    images, targets = got[f"{name}: images"], got[f"{name}: targets"]
     assert images.shape[:3] == (STEPS, replicas, BATCH // replicas)
-    expected_images, expected_targets = zip(*whole[replicas])
+    expected_images, expected_targets = zip(*whole(replicas))
     assert (images.reshape(STEPS, BATCH, 16, 16, 3) == expected_images).all()
     assert (targets.reshape(STEPS, BATCH, RECORDS) == expected_targets).all()
 
 
 def test_replicas_see_no_record_twice_in_an_epoch_and_lose_none(alone, source):
-    targets = alone[1]["plain: targets"]  # [step, replica, image, record]
+    targets = alone(1, *QUICK)["plain: targets"]  # [step, replica, image, record]
     seen = targets.argmax(-1)
     assert seen.shape == (STEPS, 4, 4) and (targets.sum(-1) == 1).all()
     for epoch in (seen[:3], seen[3:]):

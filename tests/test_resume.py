@@ -184,6 +184,7 @@ run.run()
 """
 
 
+@pytest.mark.slow
 def test_statistics_of_each_device_go_on_too(tmp_path):
     """Two devices with BatchNorm: their moving statistics differ within an epoch."""
     def go(folder, cut):
