@@ -56,9 +56,6 @@ def test_run_directory_is_complete(places):
 
 
 def test_detections_are_on_their_pages_by_id(places, tmp_path, capsys):
-
-
-@pytest.mark.slow
     """A network this small finds what it likes: with no threshold, something on every page."""
     folder, truth = places
     run.main([*DETECT, f"--data_tfrec_dir={folder / 'test'}", f"--run_dir={folder / 'run'}",
@@ -78,6 +75,9 @@ def test_detections_are_on_their_pages_by_id(places, tmp_path, capsys):
     assert list((folder / "run").glob("page_*.png"))
     score = json.loads((folder / "run" / "run.json").read_text())["score"]
     assert {"f1", "centre_recall", "ap", "class_ap"} <= set(score)
+
+
+@pytest.mark.slow
 def test_finding_the_same_on_two_devices(places, tmp_path):
     folder, _ = places
     arguments = [*DETECT, f"--data_tfrec_dir={folder / 'test'}", f"--run_dir={folder / 'run'}",

@@ -48,9 +48,6 @@ def refused(capsys, *arguments):
 
 
 def test_every_fold_is_a_run_and_together_they_score_all_records(places):
-
-
-@pytest.mark.slow
     table = pd.read_csv(places / "runs/folds.csv", index_col="fold")
     assert table.index.tolist() == ["0", "1", "mean", "std", "together"]
     assert table.loc["together", "records"] == 60
@@ -63,6 +60,9 @@ def test_every_fold_is_a_run_and_together_they_score_all_records(places):
         right.append(logits.argmax(1) == labels)
     assert table.loc["together", "accuracy"] == pytest.approx(np.concatenate(right).mean(), abs=1e-6)
     assert table.loc["mean", "accuracy"] == pytest.approx(np.mean([r.mean() for r in right]), abs=1e-6)
+
+
+@pytest.mark.slow
 def test_finished_folds_are_passed_over_and_lost_ones_made_again(places, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(places / "runs", runs)
