@@ -5,9 +5,10 @@ import pathlib
 import pytest
 
 # The files that take longest, longest first, so that processes side by side (-n 2) end together.
-LONGEST = ["test_scripts", "test_replicas", "test_detection_jobs", "test_device_augmentation", "test_resume",
-           "test_centernet_step", "test_workers", "test_jobs", "test_backbones", "test_own_networks",
-           "test_training", "test_centernet_network", "test_input_benchmark", "test_page_batches"]
+LONGEST = ["test_scripts", "test_replicas", "test_detection_jobs", "test_resume", "test_multilabel_jobs",
+           "test_identity_jobs", "test_centernet_step", "test_workers", "test_jobs", "test_backbones",
+           "test_device_augmentation", "test_own_networks", "test_training", "test_centernet_network",
+           "test_input_benchmark", "test_page_batches", "test_grad_cam", "test_stacking_cnn", "test_second_level"]
 
 
 def pytest_collection_modifyitems(items):

@@ -214,6 +214,7 @@ def test_unreachable_tpu_ends_soon_named_and_untrained(store, tmp_path, which):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_replicas_train_and_validate_alike(store, tmp_path):
     """The whole job under MirroredStrategy: every record is validated once, the loss is close."""
     done = run_module("run.py", *SMALL, f"--data_tfrec_dir={store}", "--split=last",

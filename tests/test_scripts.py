@@ -79,6 +79,7 @@ def test_wrong_options_are_refused_before_anything_is_packed(places, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_packing_is_not_done_again(places):
     done = script("run_training.sh", *FAST, "--job=val", **places)
     assert done.returncode == 0 and "packed already" in done.stdout
