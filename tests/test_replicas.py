@@ -163,9 +163,8 @@ def test_workers_augmented_batches_are_parts_of_the_batch(source, whole):
         assert (np.concatenate([targets for _, targets in of_workers]) == targets).all()
 
 
-@pytest.mark.parametrize("threads, name", [
-    (1, "4"), (1, "4 by function"), pytest.param(1, "2", marks=pytest.mark.slow),
-    pytest.param(4, "2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads, name", [(1, "4"), (1, "4 by function"), (1, "2"), (4, "2")])
 def test_replicas_get_the_parts_of_the_batch_with_any_number_of_threads(alone, whole, threads, name):
     replicas = CASES[name][0]
     got = alone(threads, *(("2",) if name == "2" else QUICK))
@@ -176,6 +175,7 @@ def test_replicas_get_the_parts_of_the_batch_with_any_number_of_threads(alone, w
     assert (targets.reshape(STEPS, BATCH, RECORDS) == expected_targets).all()
 
 
+@pytest.mark.slow
 def test_replicas_see_no_record_twice_in_an_epoch_and_lose_none(alone, source):
     targets = alone(1, *QUICK)["plain: targets"]  # [step, replica, image, record]
     seen = targets.argmax(-1)

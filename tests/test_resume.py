@@ -221,6 +221,7 @@ def test_killed_runs_end_as_one_never_killed(store, capsys):
     assert "2 kills, 1 of them inside a checkpoint's writing" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_run_dir_the_unfinished_run_is_found(store, tmp_path, monkeypatch, capsys):
     import run
     monkeypatch.chdir(tmp_path)
