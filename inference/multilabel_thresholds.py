@@ -29,7 +29,7 @@ def fit_group_thresholds(probabilities, truth, groups, beta=BETA):
     candidates the middle of the widest plateau is taken.
 
     Memory: n * k bytes and some 50 MB besides what is given, whatever the number of groups: 120 MB
-    for 109,237 x 1,103, which take half a minute of one core. Raises MultilabelError.
+    for 109,237 x 1,103. Raises MultilabelError.
     """
     probabilities, truth = checked_pair(probabilities, truth)
     groups = _partition(groups, truth.shape[1])

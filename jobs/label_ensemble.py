@@ -4,6 +4,7 @@ So a network of one group of labels is joined with that of another, or helps one
 training store only the validation is combined, on a test store the predictions (--job=test) too.
 """
 import numpy as np
+from scipy.special import expit
 
 from inference.ensembles import EnsembleError, check_members
 from inference.label_ensembles import combine_labels, fit_label_weights
@@ -13,7 +14,6 @@ from jobs import multilabel
 from jobs.errors import OptionError, option_errors
 from jobs.members import make_run, validation_of
 from jobs.predictions import predictions_path
-from scipy.special import expit
 
 
 def run(session, members):

@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import is_made, made_beside, write_csv
+from records.demo_folder import identity_of, is_made, made_beside, write_csv
 
 FORMAT = 1            # of the folder; raise it when the same options make other files
 FIRST_TEST = 1 << 20  # number of the first test image
@@ -76,9 +76,7 @@ def main(argv=None):
 
 def render_set(options):
     """Renders all that the options ask for, unless it is there already."""
-    identity = {"set": "artworks", "format": FORMAT, "options": {
-        name: value for name, value in vars(options).items()
-        if name not in ("out_dir", "workers", "overwrite")}}
+    identity = identity_of("artworks", FORMAT, options)
     whole = lambda folder: _is_whole(folder, options)
     if is_made(options.out_dir, identity, options.overwrite, "demo artworks", whole):
         print(f"{options.out_dir} already holds these demo artworks (format {FORMAT}); nothing to do")

@@ -35,6 +35,13 @@ def is_made(folder, identity, overwrite, what, is_whole):
                      "or another --out_dir")
 
 
+def identity_of(name, number, options):
+    """The identity of a set: its name, the number of its format, and all options but those of `how to run`."""
+    return {"set": name, "format": number, "options": {
+        option: value for option, value in vars(options).items()
+        if option not in ("out_dir", "workers", "overwrite")}}
+
+
 @contextlib.contextmanager
 def made_beside(folder, identity):
     """Yields FOLDER.partial to render into; it takes the folder's place when the block ends well."""

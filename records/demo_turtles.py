@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import is_made, made_beside, write_csv
+from records.demo_folder import identity_of, is_made, made_beside, write_csv
 
 TRAIN, EXTRA, TEST, IMAGES = "train.csv", "extra_images.csv", "test.csv", "images"
 NEW = "new_turtle"    # who is in neither of the first two
@@ -83,9 +83,7 @@ def main(argv=None):
 
 def render_set(options):
     """Renders all that the options ask for, unless it is there already."""
-    identity = {"set": "turtles", "format": FORMAT, "options": {
-        name: value for name, value in vars(options).items()
-        if name not in ("out_dir", "workers", "overwrite")}}
+    identity = identity_of("turtles", FORMAT, options)
     if is_made(options.out_dir, identity, options.overwrite, "demo turtles", _is_whole):
         print(f"{options.out_dir} already holds these demo turtles (format {FORMAT}); nothing to do")
         return
