@@ -63,11 +63,12 @@ def fit(session, members):
         raise OptionError(f"{session.store.folder} has not {len(missing)} of the records that the members "
                           f"validated, for instance {missing[0]!r}: give the store they were trained on")
     folds = manifest["fold"].loc[ids].to_numpy(int)
+    parts = parted(folds)
     logits = np.stack(logits)
     folder.mkdir(parents=True, exist_ok=True)
     if o.stack == "lightgbm":
         level, probabilities = fit_second_level(
-            expit(logits), truth, folds, image_values(session, ids), group_numbers(names),
+            expit(logits), truth, parts, image_values(session, ids), group_numbers(names),
             models=model_names(o.members), image_columns=list(IMAGE_COLUMNS), labels=names, seed=o.seed,
             draw=Draw(max_rows=o.stack_rows), progress=True)
         level.save(folder)
@@ -75,14 +76,25 @@ def fit(session, members):
     else:
         together = np.empty(truth.shape, np.float32)
         for group, columns in groups_of(o.stack, names).items():
-            together[:, columns], networks = stack_out_of_fold(functools.partial(fitted, o), logits, truth, folds,
+            together[:, columns], networks = stack_out_of_fold(functools.partial(fitted, o), logits, truth, parts,
                                                                seed=o.seed, columns=columns)
-            for fold, network in zip(np.unique(folds), networks):
-                network.args[0].save_weights(folder / f"{group}_fold{fold}.h5")
+            for part, network in zip(np.unique(parts), networks):
+                network.args[0].save_weights(folder / f"{group}_part{part}.h5")
     figures = multilabel.validated(session, ids, together, truth, folds)
     save_predictions(run.folder / "predictions" / "stack_val.npz", ids, names, together, "", labels=truth)
     print(f"validation: {told(figures)} by {o.stack} of {len(members)} members on {len(ids)} records -> "
           f"{run.folder}")
+
+
+def parted(folds):
+    """The folds of the second level, int [n]: those of the members, or halves of them where they are fewer
+    than three, as what the members say is out of fold everywhere."""
+    if len(np.unique(folds)) > 2:
+        return folds
+    half = np.zeros(len(folds), int)
+    for fold in np.unique(folds):
+        half[np.flatnonzero(folds == fold)[1::2]] = 1
+    return 2 * folds + half
 
 
 def fitted(o, logits, truth, seed):
@@ -107,7 +119,7 @@ def use(session, members):
     else:
         together = np.zeros(logits.shape[1:], np.float32)
         for group, columns in groups_of(o.stack, names).items():
-            files = sorted(folder.glob(f"{group}_fold*.h5"))
+            files = sorted(folder.glob(f"{group}_part*.h5"))
             if not files:
                 raise OptionError(f"{folder} has no network of {group}: fit it on the training store")
             for file in files:

@@ -179,7 +179,7 @@ def test_a_second_level_is_fitted_out_of_fold_and_used(places, tmp_path, stack, 
     _, _, logits, _ = read_predictions(tmp_path / "predictions/test.npz")
     assert logits.shape == (12, 5)
     files = {path.name for path in (tmp_path / "stack").iterdir()}
-    assert files >= {"cnn": {"all_fold2.h5"}, "cnn_groups": {"row_fold0.h5", "side_fold2.h5"},
+    assert files >= {"cnn": {"all_part2.h5"}, "cnn_groups": {"row_part0.h5", "side_part2.h5"},
                      "lightgbm": {"second_level.json", "fold2.txt"}}[stack]
     if stack == "cnn":  # two epochs of so few steps leave it near the mean, where it begins
         parts = [read_predictions(places / f"joint/fold{k}/predictions/test.npz", ids=None)[2] for k in range(3)]
