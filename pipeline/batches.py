@@ -38,7 +38,8 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     augment_on="device" of ({"images": uint8 [batch, h, w, c], "plan": a plan}, labels int32 [batch]),
     which augment_on_device turns into the same.
 
-    source: an ImageSource. positions: int [n], where in the source each training record lies
+    source: an ImageSource; of one with several pictures a record the images are [batch, pictures, size, size,
+    c], and the plan's tensors [batch, pictures, ...]. positions: int [n], where in the source each training record lies
     (repeated records are listed repeatedly). labels: int [n], one each, or uint8 [n, n_classes], 1 for
     each of several; with the latter, labels of the device are as they are, uint8 [batch, n_classes].
     cap: most records of a class per epoch, of one label each. batch_size: of all devices together. replicas: devices that share a batch; images are
@@ -62,9 +63,14 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
                                       {"target_scale": tf.gather(scales, batch)}))
     part = batch_size // n_workers
 
+    pictures = source.pictures
+
     def plan_of(step, scale):
-        plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size, augmentation,
-                         input_format)
+        plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size * (pictures or 1),
+                         augmentation, input_format)
+        if pictures:
+            plan = tf.nest.map_structure(
+                lambda x: tf.reshape(x, [batch_size, pictures, *x.shape[1:]]), plan)
         return scale | tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
 
     @do_not_convert
@@ -109,7 +115,8 @@ def evaluation_batches(source, positions, input_format, *, batch_size, views=Non
     """Dataset of (index int64 [batch], images [batch, size, size, c]): every record once, in order.
 
     index: number of the record in `positions`; -1 in the padding of the last batch. views: float32
-    [v, 2, 3], what to show of each (pipeline.views); the images are then [batch, v, size, size, c].
+    [v, 2, 3], what to show of each (pipeline.views); the images are then [batch, v, size, size, c], or of a
+    source with several pictures a record [batch, v, pictures, size, size, c].
     """
     positions = np.asarray(positions, np.int64)
     count = -(-len(positions) // batch_size) * batch_size

@@ -44,6 +44,12 @@ class Store:
         first appearance; {} of a store of one label a record."""
         return self.info.get("label_groups", {})
 
+    @property
+    def class_levels(self):
+        """[{"name", "names": sorted, "of_class": int per class, into names}] of what classes belong to, from
+        the widest level on; [] where the format has no levels."""
+        return self.info.get("class_levels", [])
+
     def label_ids(self):
         """(indptr int64 [n + 1], indices int64): the labels of every record, as a sparse matrix's rows.
 
