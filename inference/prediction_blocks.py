@@ -100,8 +100,8 @@ def check_room(folder, need):
     """Raises PredictionError where a file of `need` bytes has no room in the folder."""
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise PredictionError(f"the predictions take {need / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: "
-                              "make room, or give another --data_preds_dir or --run_dir")
+        raise PredictionError(f"the predictions take {need / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB "
+                              "free: make room, or give another --data_preds_dir or --run_dir")
 
 
 def open_predictions(path, store=None, records=None, job="test"):
@@ -136,8 +136,8 @@ def places_of(found, ids, what, job="test"):
         return np.arange(len(ids))
     index = pd.Index(found.ids.astype(object))
     if not index.is_unique:
-        raise PredictionError(f"{found.path}: the {what} {index[index.duplicated()][0]!r} occurs twice: make it again "
-                              f"with --job={job}")
+        raise PredictionError(f"{found.path}: the {what} {index[index.duplicated()][0]!r} occurs twice: make it "
+                              f"again with --job={job}")
     return index.get_indexer(np.asarray(ids, object))
 
 

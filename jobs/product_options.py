@@ -7,7 +7,7 @@ NETWORKS = ("preview", "train", "val", "test", "predict", "grad_cam", "reidentif
 
 
 def add_products(parser):
-    products = parser.add_argument_group("products of several images, and levels of categories, --task=classify")
+    products = parser.add_argument_group("products of several images, levels of categories, --task=classify")
     products.add_argument("--product_images", type=number(int, 1, 4), metavar="K",
                           help="train: a record is a product of exactly K images, of a store of --format=cdiscount; "
                                "others are left out. A run that is there knows it by itself (default: a record is "
@@ -34,8 +34,8 @@ def check(parser, o):
     if o.product_pooling == "features":
         mixed = next((name for name in MIXES if getattr(o, name)), None)
         if mixed:
-            parser.error(f"--{mixed} mixes single pictures and --product_pooling=features has several of each product: "
-                         "choose --product_pooling=grid, or no mixing")
+            parser.error(f"--{mixed} mixes single pictures, and with --product_pooling=features a product has "
+                         "several: choose --product_pooling=grid, or no mixing")
         if o.teacher:
             parser.error("--teacher does not go with --product_pooling=features: choose --product_pooling=grid")
     if o.product_images and o.pseudo_tfrec_dir:
@@ -47,11 +47,11 @@ def check(parser, o):
     if "products" in o.job:
         network = next((job for job in o.job if job in NETWORKS), None)
         if network or "ensemble" in o.job:
-            parser.error(f"--job=products needs no network, and goes without --job={network or 'ensemble'}: call run.py "
-                         "once for each")
+            parser.error(f"--job=products needs no network, and goes without --job={network or 'ensemble'}: call "
+                         "run.py once for each")
         if not o.members or o.run_dir is None:
-            parser.error("--job=products needs --members, runs that have predicted the store, and --run_dir, the "
-                         "folder of what they say together")
+            parser.error("--job=products needs --members, runs that have predicted the store, and --run_dir, "
+                         "the folder of what they say together")
         if o.combine != parser.get_default("combine") or o.member_weights == "fit":
-            parser.error("--job=products takes the mean of probabilities, by --member_weights that are numbers: leave "
-                         "--combine and --member_weights=fit to --job=ensemble")
+            parser.error("--job=products takes the mean of probabilities, by --member_weights that are numbers: "
+                         "leave --combine and --member_weights=fit to --job=ensemble")

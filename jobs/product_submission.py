@@ -30,14 +30,14 @@ def score(session):
     """Prints and returns the figures of the submission, for the table of scores."""
     o, run, path = session.options, session.run, session.run.folder / "submission.csv"
     if not o.data_tfrec_dir:
-        raise OptionError("--job=score of products needs --data_tfrec_dir, the store that was predicted: it says how "
-                          "many images each has")
+        raise OptionError("--job=score of products needs --data_tfrec_dir, the store that was predicted: it says "
+                          "how many images each has")
     truth = read_products(o.truth_csv, [CATEGORY])
     given = matched(path, read_products(path, [CATEGORY]), o.truth_csv, truth)
     count = session.store.manifest.set_index("id")["n_images"].reindex(truth[ID])
     if count.isna().any():
-        raise OptionError(f"{session.store.folder} has no product {truth[ID][count.isna().to_numpy()].iloc[0]!r}: give "
-                          "the store that was predicted")
+        unknown = truth[ID][count.isna().to_numpy()].iloc[0]
+        raise OptionError(f"{session.store.folder} has no product {unknown!r}: give the store that was predicted")
     table = score_table(right_by_level(given, truth[CATEGORY], run.class_names, run.info.get("class_levels") or []),
                         count.to_numpy(int), truth[PART].to_numpy(object) if PART in truth else None)
     strange = int((~truth[CATEGORY].isin(run.class_names)).sum())

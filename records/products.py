@@ -4,6 +4,7 @@ The record ids of such a store are `{product}_{k}`, k from 0 in the order of its
 product (create_tfrecords.py --format=cdiscount).
 """
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from records.store import Store, StoreError
 
 MOST_IMAGES = 4  # of a product that is trained on as one picture
+NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 OF_A_PICTURE = ("shard", "offset", "length")  # columns of the manifest that say nothing of a product
 
 
@@ -42,9 +44,9 @@ def product_store(store, n_images=None):
     """
     manifest = store.manifest
     if store.info["records"] != "images" or store.multilabel:
-        raise StoreError(f"{store.folder} holds {'images of several labels' if store.multilabel else store.info['records']}"
-                         ": products are made of whole images with one label (create_tfrecords.py "
-                         "--format=cdiscount)")
+        kind = "images of several labels" if store.multilabel else store.info["records"]
+        raise StoreError(f"{store.folder} holds {kind}: products are made of whole images with one label "
+                         "(create_tfrecords.py --format=cdiscount)")
     number = _numbers(store)
     product, _ = pd.factorize(manifest["group"])
     pictures = np.lexsort((number, product))
@@ -69,7 +71,7 @@ def _numbers(store):
     numbers = np.empty(len(ids), np.int64)
     for row, (name, group) in enumerate(zip(ids, groups)):
         number = name[len(group) + 1:]
-        if not group or not name.startswith(group + "_") or not (number.isascii() and number.isdigit()):
+        if not group or not name.startswith(group + "_") or not NUMBER.fullmatch(number):
             raise StoreError(f"{store.folder}: record {name!r} of group {group!r} is no picture of a product, whose "
                              "ids are the group's with _0, _1, …: pack products (create_tfrecords.py "
                              "--format=cdiscount)")
