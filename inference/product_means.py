@@ -101,9 +101,8 @@ def save_product_predictions(path, ids, class_names, means, store, records, keep
 
 def best_first(scores, k):
     """int64 [n, k], the classes of the k highest scores [n, classes], the highest first, of equal ones the first."""
-    if k < scores.shape[1]:
-        kept = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
-    else:
-        kept = np.broadcast_to(np.arange(k), scores.shape)
-    order = np.argsort(-np.take_along_axis(scores, kept, 1), axis=1, kind="stable")
-    return np.take_along_axis(kept, order, 1)
+    left, best = np.array(scores, np.float32), []
+    for _ in range(k):
+        best.append(left.argmax(1))
+        left[np.arange(len(left)), best[-1]] = -np.inf
+    return np.stack(best, axis=1)

@@ -18,7 +18,7 @@ def write_product_submission(path, ids, categories, sample_ids=None):
     """
     table = pd.Series(np.asarray(categories, object), pd.Index(np.asarray(ids, object)))
     wanted = table.index if sample_ids is None else pd.Index(np.asarray(sample_ids, object))
-    _check_same(f"{path} is not written: the predictions", table.index, "the sample", wanted)
+    _check_same((("the store", table.index), ("the sample", wanted)), f"{path} is not written: ")
     text = io.StringIO()
     pd.DataFrame({ID: wanted, CATEGORY: table.loc[wanted].to_numpy()}).to_csv(text, index=False, lineterminator="\n")
     write_text(path, text.getvalue())
@@ -52,18 +52,19 @@ def matched(path, submission, truth_path, truth):
 
     Raises SubmissionError unless both name the same products, one at least.
     """
-    _check_same(str(path), pd.Index(submission[ID]), str(truth_path), pd.Index(truth[ID]))
+    _check_same(((path, pd.Index(submission[ID])), (truth_path, pd.Index(truth[ID]))))
     if not len(truth):
         raise SubmissionError(f"{truth_path} has no product")
     return submission.set_index(ID)[CATEGORY].loc[truth[ID]].to_numpy(object)
 
 
-def _check_same(name, ids, other_name, others):
-    for who, own in ((name, ids), (other_name, others)):
+def _check_same(sides, what=""):
+    """sides: ((name, pd.Index), (name, pd.Index)). what: begins the message."""
+    for who, own in sides:
         if not own.is_unique:
-            raise SubmissionError(f"{who} has the product {own[own.duplicated()][0]!r} twice")
-    for who, own, whom, its in ((name, ids, other_name, others), (other_name, others, name, ids)):
+            raise SubmissionError(f"{what}{who} names the product {own[own.duplicated()][0]!r} twice")
+    for (who, own), (_, its) in (sides, sides[::-1]):
         more = own[~own.isin(its)]
         if len(more):
-            raise SubmissionError(f"{who} and {whom} must name the same products: {len(more)} are only in "
-                                  f"{'the former' if own is ids else 'the latter'}, the first {more[0]!r}")
+            raise SubmissionError(f"{what}{sides[0][0]} and {sides[1][0]} must name the same products: {len(more)} are "
+                                  f"only in {who}, the first {more[0]!r}")

@@ -168,7 +168,7 @@ class Session:
             self.run.weights()  # of several runs together there are none
         if k is None:
             return image_source(store, rows, *how)
-        return product_source(image_source(store.images, store.pictures_of(rows), *how), k, self.product_pooling)
+        return product_source(image_source(store.packed, store.pictures_of(rows), *how), k, self.product_pooling)
 
     @property
     def product_pooling(self):

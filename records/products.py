@@ -20,10 +20,10 @@ OF_A_PICTURE = ("shard", "offset", "length")  # columns of the manifest that say
 class ProductStore(Store):
     """manifest: a row for each product, in the order of their first pictures: id and image_id are the
     product's, n_images its number of pictures, the rest is what all of them have in common.
-    images: the Store of the pictures. pictures: int64 [all], rows of its manifest, product by product and
+    packed: the Store of the pictures. pictures: int64 [all], rows of its manifest, product by product and
     each in the order of its k. indptr: int64 [n + 1], product i has pictures[indptr[i]:indptr[i + 1]].
     """
-    images: Store
+    packed: Store
     pictures: np.ndarray
     indptr: np.ndarray
 
@@ -90,6 +90,6 @@ def _check_alike(store, product, pictures):
         if len(odd):
             a, b = first[odd[0]], pictures[odd[0]]
             name = manifest["id"].to_numpy()
-            raise StoreError(f"{store.folder}: the pictures {name[a]} and {name[b]} of one product have the "
-                             f"{column}s {values[a]!r} and {values[b]!r}: correct the annotations, or pack folds by "
+            raise StoreError(f"{store.folder}: the pictures {name[a]} and {name[b]} of one product have different "
+                             f"{column}s, {values[a]} and {values[b]}: correct the annotations, or pack folds by "
                              "product (create_tfrecords.py --format=cdiscount, or --folds_by_group=on)")

@@ -54,12 +54,7 @@ def test_products_nobody_predicted_and_what_is_no_number_are_errors():
 @pytest.mark.parametrize("k", [1, 5, 9])
 def test_best_classes_come_in_order_and_the_first_of_equals_first(k):
     scores = RANDOM.integers(0, 6, (50, 9)).astype(np.float32)
-    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    got = best_first(scores, k)
-    np.testing.assert_array_equal(np.take_along_axis(scores, got, 1), np.take_along_axis(scores, expected, 1))
-    assert all(len(set(row)) == k for row in got.tolist())
-    if k in (1, 9):
-        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(best_first(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k])
 
 
 @pytest.mark.parametrize("keep_logits", [True, False])
