@@ -101,7 +101,7 @@ def make_products(folder, out, counts=(1, 2, 3, 4), per_count=4, classes=4, n_fo
             image[row:row + 2] = 230
             path = f"pictures/{number}_{k}.png"
             cv2.imwrite(str(folder / path), image)
-            rows.append((path, f"c{label}", f"{number}_{k}", str(number), number % n_folds))
+            rows.append((path, f"c{label}", f"{number}_{k}", str(number), int(at) % n_folds))
     header = ["path", "label", "id", "group", "fold"]
     write_csv(folder / "table.csv", header, rows)
     create_tfrecords.main(["--format=csv", f"--data_dir={folder}", f"--csv={folder / 'table.csv'}",
