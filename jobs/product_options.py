@@ -9,9 +9,9 @@ NETWORKS = ("preview", "train", "val", "test", "predict", "grad_cam", "reidentif
 def add_products(parser):
     products = parser.add_argument_group("products of several images, levels of categories, --task=classify")
     products.add_argument("--product_images", type=number(int, 1, 4), metavar="K",
-                          help="train: a record is a product of exactly K images, of a store of --format=cdiscount; "
-                               "others are left out. A run that is there knows it by itself (default: a record is "
-                               "one image)")
+                          help="train: a record is a product of exactly K images, of a store of "
+                               "--format=cdiscount; others are left out. A run that is there knows it by itself "
+                               "(default: a record is one image)")
     products.add_argument("--product_pooling", choices=POOLINGS, default="grid",
                           help="train: how the network sees the K images. grid: joined into one picture, 2 side by "
                                "side, 3 and 4 as 2 x 2 (the fourth of three is the first again), which becomes a "

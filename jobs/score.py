@@ -12,8 +12,8 @@ from records.files import write_text
 from records.unread import read_unread
 
 
+# Of the table; and f2 of all labels and of groups, accuracy of levels of category and of groups of products.
 COLUMNS = ("f1", "precision", "recall", "centre_precision", "centre_recall", "map_at_5")
-# of the table; and f2 of all labels and of groups, accuracy of levels and parts too
 
 
 def run(session):
@@ -29,7 +29,8 @@ def run(session):
 
 def add_score(path, name, figures):
     """Puts a row into the table of scores at `path`, and prints the table."""
-    columns = ["name", *(column for column in figures if column in COLUMNS or column.startswith(("f2", "accuracy")))]
+    columns = ["name", *(column for column in figures
+                         if column in COLUMNS or column.startswith(("f2", "accuracy")))]
     row = {"name": name} | {column: f"{figures[column]:.4f}" for column in columns[1:]}
     table = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
     table = pd.concat([table[table["name"] != name], pd.DataFrame([row])])

@@ -34,6 +34,12 @@ class Store:
         return self.info.get("known_classes")
 
     @property
+    def class_levels(self):
+        """Coarser classes, from the top: dicts of name, names (sorted) and of_class, an index into them per
+        class of class_names; [] where the format has none."""
+        return self.info.get("class_levels", [])
+
+    @property
     def multilabel(self):
         """Whether a record has any number of labels, instead of one or, unlabelled, none."""
         return self.info.get("multilabel", False)
@@ -43,12 +49,6 @@ class Store:
         """{what stands before `::` in the class names, "" for nothing: ascending class ids}, in order of
         first appearance; {} of a store of one label a record."""
         return self.info.get("label_groups", {})
-
-    @property
-    def class_levels(self):
-        """[{"name", "names": sorted, "of_class": int per class, into names}] of what classes belong to, from
-        the widest level on; [] where the format has no levels."""
-        return self.info.get("class_levels", [])
 
     def label_ids(self):
         """(indptr int64 [n + 1], indices int64): the labels of every record, as a sparse matrix's rows.
