@@ -100,7 +100,7 @@ def save_product_predictions(path, ids, class_names, means, store, records, keep
 
 
 def best_first(scores, k):
-    """int64 [n, k], the classes of the k highest scores [n, classes], the highest first, of equal ones the first."""
+    """int64 [n, k], the classes of the k highest of scores [n, classes], falling, of equal ones the first."""
     left, best = np.array(scores, np.float32), []
     for _ in range(k):
         best.append(left.argmax(1))

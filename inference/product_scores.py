@@ -30,8 +30,9 @@ def score_table(right, n_images, parts=None):
     groups |= {f"images{k}": n_images == k for k in np.unique(n_images)}
     if parts is not None:
         groups |= {name: parts == name for name in sorted(set(parts) - {""})}
-    return pd.DataFrame({name: {"products": rows.sum()} | {column: own[rows].mean() for column, own in right.items()}
-                         for name, rows in groups.items()}).T.astype({"products": int})
+    means = {name: {"products": rows.sum()} | {column: own[rows].mean() for column, own in right.items()}
+             for name, rows in groups.items()}
+    return pd.DataFrame(means).T.astype({"products": int})
 
 
 def figures_of(table):

@@ -20,7 +20,8 @@ def write_product_submission(path, ids, categories, sample_ids=None):
     wanted = table.index if sample_ids is None else pd.Index(np.asarray(sample_ids, object))
     _check_same((("the store", table.index), ("the sample", wanted)), f"{path} is not written: ")
     text = io.StringIO()
-    pd.DataFrame({ID: wanted, CATEGORY: table.loc[wanted].to_numpy()}).to_csv(text, index=False, lineterminator="\n")
+    rows = pd.DataFrame({ID: wanted, CATEGORY: table.loc[wanted].to_numpy()})
+    rows.to_csv(text, index=False, lineterminator="\n")
     write_text(path, text.getvalue())
 
 
@@ -66,5 +67,5 @@ def _check_same(sides, what=""):
     for (who, own), (_, its) in (sides, sides[::-1]):
         more = own[~own.isin(its)]
         if len(more):
-            raise SubmissionError(f"{what}{sides[0][0]} and {sides[1][0]} must name the same products: {len(more)} are "
-                                  f"only in {who}, the first {more[0]!r}")
+            raise SubmissionError(f"{what}{sides[0][0]} and {sides[1][0]} must name the same products: "
+                                  f"{len(more)} are only in {who}, the first {more[0]!r}")

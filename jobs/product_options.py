@@ -18,9 +18,9 @@ def add_products(parser):
                                "square of --dim px; features: each by itself, augmented in its own way, and the "
                                "pooled features averaged")
     products.add_argument("--level_weight", type=number(float, 0), default=0.0,
-                          help="of further losses: softmax heads on the same features, for the two widest levels of "
-                               "category that the store has; predictions come from the classes' own head (0: no "
-                               "such heads)")
+                          help="of further losses: softmax heads on the same features, for the two widest levels "
+                               "of category that the store has; predictions come from the classes' own head (0: "
+                               "no such heads)")
     products.add_argument("--keep_logits", type=on_off, default=True,
                           help="on/off: products: write the probabilities of all classes, 2 bytes per product and "
                                "class, and not only of the best 5, which are what submit needs")

@@ -13,8 +13,8 @@ def add_rescoring(parser):
                               "(--job=detect) the store, or folders of folds; --run_dir is the ensemble's own folder, which "
                               "later jobs take as a run")
     reading.add_argument("--member_weights", type=_weights, default=[], metavar="X,...|fit",
-                         help="ensemble, products: one for each member (default: all alike); fit, of ensemble: found on the "
-                              "validation that all members share (--job=val), --combine=mean_logits or "
+                         help="ensemble, products: one for each member (default: all alike); fit, of "
+                              "ensemble: found on the validation that all members share (--job=val), --combine=mean_logits or "
                               "mean_probabilities")
     reading.add_argument("--rescorer", type=path, metavar="FOLDER",
                          help="fit_rescorer: folder to be made, of the predictor of false positives; "

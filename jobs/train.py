@@ -87,8 +87,8 @@ def auxiliary_levels(session):
     """The Store.class_levels that --level_weight trains heads for; []: none."""
     levels = session.store.class_levels[:AUXILIARY_LEVELS] if session.options.level_weight else []
     if session.options.level_weight and not levels:
-        raise OptionError(f"--level_weight={session.options.level_weight:g}, but {session.store.folder} knows of no "
-                          "levels of its classes: it must be packed with create_tfrecords.py --format=cdiscount")
+        raise OptionError(f"--level_weight={session.options.level_weight:g}, but {session.store.folder} knows of "
+                          "no levels of its classes: pack it with create_tfrecords.py --format=cdiscount")
     return levels
 
 

@@ -65,11 +65,11 @@ def draw_pixel_plan(seed, n, augmentation, input_format):
 def augment(images, targets, plan, augmentation, input_format, groups=1):
     """Carries out a plan of draw_plan.
 
-    images: uint8 [n, h, w, c]; or [n, p, h, w, c] of records of p pictures, each augmented in its own way by
-    a plan whose tensors are [n, p, ...], without mixing. targets: float32 [n, k]. groups: the batch is made of so many equal
+    images: uint8 [n, h, w, c]. targets: float32 [n, k]. groups: the batch is made of so many equal
     parts, one after the other, and images are mixed within their part: with one per replica, what a
     replica does to its part is what the host does to the whole.
-    Returns the model's images [n, size, size, c], or [n, p, size, size, c], and targets.
+    Returns the model's images [n, size, size, c] and targets. Of records of p pictures, [n, p, h, w, c], each
+    is augmented in its own way by a plan of tensors [n, p, ...], without mixing: [n, p, size, size, c].
     """
     if images.shape.rank == 5:
         flat = lambda x: tf.reshape(x, [-1, *x.shape[2:]])

@@ -38,14 +38,15 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     augment_on="device" of ({"images": uint8 [batch, h, w, c], "plan": a plan}, labels int32 [batch]),
     which augment_on_device turns into the same.
 
-    source: an ImageSource; of one with several pictures a record the images are [batch, pictures, size, size,
-    c], and the plan's tensors [batch, pictures, ...]. positions: int [n], where in the source each training record lies
+    source: an ImageSource. positions: int [n], where in the source each training record lies
     (repeated records are listed repeatedly). labels: int [n], one each, or uint8 [n, n_classes], 1 for
     each of several; with the latter, labels of the device are as they are, uint8 [batch, n_classes].
     cap: most records of a class per epoch, of one label each. batch_size: of all devices together. replicas: devices that share a batch; images are
     mixed among those of one device. worker, n_workers: of several input pipelines this one yields
     the worker's part of each batch. target_scales: float [n], what the one-hot target of each record
     is multiplied by before it is mixed; None: by 1. buffer_size: see epoch_order.
+    Of a source with several pictures a record the images are [batch, pictures, size, size, c], and the plan's
+    tensors [batch, pictures, ...].
     Batch number k is a pure function of (seed, k): starting at `start_step` gives what an
     uninterrupted run would have got from there on.
     """
@@ -61,9 +62,7 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
     truths = drawn.map(lambda batch: (tf.gather(classes, batch), {} if scales is None else
                                       {"target_scale": tf.gather(scales, batch)}))
-    part = batch_size // n_workers
-
-    pictures = source.pictures
+    part, pictures = batch_size // n_workers, source.pictures
 
     def plan_of(step, scale):
         plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size * (pictures or 1),

@@ -72,8 +72,8 @@ def _numbers(store):
     for row, (name, group) in enumerate(zip(ids, groups)):
         number = name[len(group) + 1:]
         if not group or not name.startswith(group + "_") or not NUMBER.fullmatch(number):
-            raise StoreError(f"{store.folder}: record {name!r} of group {group!r} is no picture of a product, whose "
-                             "ids are the group's with _0, _1, …: pack products (create_tfrecords.py "
+            raise StoreError(f"{store.folder}: record {name!r} of group {group!r} is no picture of a product, "
+                             "whose ids are the group's with _0, _1, …: pack products (create_tfrecords.py "
                              "--format=cdiscount)")
         numbers[row] = int(number)
     return numbers

@@ -1,5 +1,5 @@
-"""Products of several images from end to end: runs of single images and of pairs, what they say together, submission
-and score, each recomputed from its files."""
+"""Products of several images from end to end: runs of single images and of pairs, what they say together,
+submission and score, each recomputed from its files."""
 import json
 import shutil
 
@@ -50,8 +50,9 @@ def probabilities(path):
     return ids, names, softmax(logits.astype(np.float64), axis=1)
 
 
-def together(store, single, pairs, weights=(1.0, 3.0)):
-    """{product: probabilities} from the files of the two runs, by plain Python."""
+def together(places, name, weights):
+    """{product: probabilities} from the files of the two runs, by plain Python. name: of the files."""
+    single, pairs = (places / run / f"predictions/{name}.npz" for run in ("single", "pairs"))
     ids, _, p = probabilities(single)
     of_product = {}
     for name, row in zip(ids, p):
@@ -80,12 +81,12 @@ def test_a_run_of_pairs_starts_from_that_of_single_images(places):
 
 def test_products_submission_and_score(places, tmp_path, capsys):
     truth, folder, scores = places / "truth.csv", tmp_path / "all", tmp_path / "scores.csv"
-    call(places / "test", f"--members={places / 'single'},{places / 'pairs'}", "--member_weights=1,3",
-         f"--run_dir={folder}", "--job=products,submit,score", f"--truth_csv={truth}", f"--score_csv={scores}",
+    members = f"--members={places / 'single'},{places / 'pairs'}"
+    call(places / "test", members, "--member_weights=1,3", f"--run_dir={folder}", "--job=products,submit,score", f"--truth_csv={truth}", f"--score_csv={scores}",
          f"--sample_submission={truth}", "--score_name=both")
     said = capsys.readouterr().out
     assert "products: 2 runs, 16 products of 40 images" in said
-    expected = together(places / "test", *(places / name / "predictions/test.npz" for name in ("single", "pairs")))
+    expected = together(places, "test", (1, 3))
     ids, names, p = probabilities(folder / "predictions/test.npz")
     np.testing.assert_allclose(p, [expected[name] for name in ids], atol=2e-3)
     submission = pd.read_csv(folder / "submission.csv", dtype=str)
@@ -104,25 +105,25 @@ def test_products_submission_and_score(places, tmp_path, capsys):
     assert row["accuracy_images3"] == pytest.approx(right[of_three].mean(), abs=1e-4)
     assert "accuracy_level2_images4" in row.index
 
-    call(places / "test", f"--members={places / 'single'},{places / 'pairs'}", "--member_weights=1,3", "--keep_logits=off",
-         f"--run_dir={tmp_path / 'best'}", "--job=products,submit")
+    call(places / "test", members, "--member_weights=1,3", "--keep_logits=off", f"--run_dir={tmp_path / 'best'}",
+         "--job=products,submit")
     shorter = pd.read_csv(tmp_path / "best/submission.csv", dtype=str).set_index("_id")["category_id"]
     assert shorter[submission["_id"]].tolist() == submission["category_id"].tolist()
     with np.load(tmp_path / "best/predictions/test.npz") as file:
         assert "logits" not in file and file["top_classes"].shape == (16, 4)
     assert "--keep_logits=on" in refused(capsys, f"--data_tfrec_dir={places / 'test'}", "--job=products",
                                          f"--members={tmp_path / 'best'}", f"--run_dir={tmp_path / 'again'}")
-    call(places / "test", f"--members={folder},{places / 'single'}", f"--run_dir={tmp_path / 'more'}", "--job=products")
+    call(places / "test", f"--members={folder},{places / 'single'}", f"--run_dir={tmp_path / 'more'}",
+         "--job=products")
     ids, _, p = probabilities(tmp_path / "more/predictions/test.npz")
-    alone = together(places / "test", *(places / name / "predictions/test.npz" for name in ("single", "pairs")), (1, 0))
+    alone = together(places, "test", (1, 0))
     np.testing.assert_allclose(p, [(expected[name] + alone[name]) / 2 for name in ids], atol=2e-3)
 
 
 def test_products_of_a_validation(places, tmp_path):
     call(places / "train", f"--members={places / 'single'},{places / 'pairs'}", f"--run_dir={tmp_path / 'all'}",
          "--job=products", "--val_fold=0")
-    expected = together(places / "train", *(places / name / "predictions/train_val.npz" for name in ("single", "pairs")),
-                        (1, 1))
+    expected = together(places, "train_val", (1, 1))
     ids, names, logits, labels = read_predictions(tmp_path / "all/predictions/train_val.npz")
     assert set(ids) == set(expected) and len(ids) == 32
     np.testing.assert_allclose(np.exp(logits), [expected[name] for name in ids], atol=2e-3)
@@ -133,31 +134,34 @@ def test_products_of_a_validation(places, tmp_path):
 
 
 def test_what_does_not_fit_is_refused(places, tmp_path, capsys):
-    test, single, pairs = (places / name for name in ("test", "single", "pairs"))
-    says = lambda *arguments: refused(capsys, f"--data_tfrec_dir={test}", *arguments)
-    assert "no member has predicted product" in says("--job=products", f"--members={pairs}", f"--run_dir={tmp_path / 'x'}")
-    assert "are of 2 and of single images" in says("--job=ensemble", f"--members={pairs},{single}",
-                                                  f"--run_dir={tmp_path / 'y'}")
-    assert "is of 2 pictures, not of --product_images=3" in says("--job=test", f"--run_dir={pairs}", "--product_images=3")
-    assert "is of products of several pictures, and --job=predict" in says("--job=predict", f"--run_dir={pairs}",
-                                                                            "--images", places / "b/pictures/0_0.png")
+    single, pairs = places / "single", places / "pairs"
+
+    def says(*arguments):
+        return refused(capsys, f"--data_tfrec_dir={places / 'test'}", *arguments)
+    said = says("--job=products", f"--members={pairs}", f"--run_dir={tmp_path / 'x'}")
+    assert "no member has predicted product" in said
+    said = says("--job=ensemble", f"--members={pairs},{single}", f"--run_dir={tmp_path / 'y'}")
+    assert "are of 2 and of single images" in said
+    said = says("--job=test", f"--run_dir={pairs}", "--product_images=3")
+    assert "is of 2 pictures, not of --product_images=3" in said
+    said = says("--job=predict", f"--run_dir={pairs}", "--images", places / "b/pictures/0_0.png")
+    assert "is of products of several pictures, and --job=predict" in said
     shutil.copytree(single, tmp_path / "other")
     (tmp_path / "other/predictions/test.npz").unlink()
-    assert "no predictions at" in says("--job=products", f"--members={tmp_path / 'other'}", f"--run_dir={tmp_path / 'z'}")
-    assert "has no product of 4 pictures" in refused(capsys, *SMALL, f"--data_tfrec_dir={few(places, tmp_path)}",
-                                                     "--product_images=4", f"--run_dir={tmp_path / 'w'}")
-
-
-def few(places, tmp_path):
+    said = says("--job=products", f"--members={tmp_path / 'other'}", f"--run_dir={tmp_path / 'z'}")
+    assert "no predictions at" in said
     make_products(tmp_path / "few", tmp_path / "few_store", counts=(1, 2))
-    return tmp_path / "few_store"
+    said = refused(capsys, *SMALL, f"--data_tfrec_dir={tmp_path / 'few_store'}", "--product_images=4",
+                   f"--run_dir={tmp_path / 'w'}")
+    assert "has no product of 4 pictures" in said
 
 
 @pytest.mark.parametrize("arguments, says", [
     (["--product_pooling=features"], "needs --product_images"), (["--product_images=5"], "at most 4"),
     (["--product_images=2", "--product_pooling=features", "--mixup=0.2"], "--mixup mixes single pictures"),
     (["--product_images=2", "--product_pooling=features", "--teacher=x"], "--teacher does not go"),
-    (["--level_weight=1", "--teacher=x"], "--level_weight does not go"), (["--keep_logits=off"], "is for --job=products"),
+    (["--level_weight=1", "--teacher=x"], "--level_weight does not go"),
+    (["--keep_logits=off"], "is for --job=products"),
     (["--product_images=2", "--pseudo_tfrec_dir=x"], "does not go with --product_images"),
     (["--job=products", "--run_dir=x"], "needs --members"), (["--job=products", "--members=x"], "and --run_dir"),
     (["--job=test,products", "--members=x", "--run_dir=y"], "goes without --job=test"),
@@ -172,8 +176,8 @@ def test_impossible_options_are_refused(arguments, says, capsys):
 def test_features_of_three_pictures_train_stop_and_go_on(places, tmp_path, augment_on, replicas):
     """Two epochs and one more are three, bit for bit; on two devices too; the augmentation of each picture."""
     options = [*SMALL, f"--data_tfrec_dir={places / 'train'}", "--product_images=3", "--product_pooling=features",
-               "--rotate=10", "--hflip=0.5", "--erase=0.5", f"--augment_on={augment_on}", f"--cpu_replicas={replicas}",
-               "--checkpoint_every_steps=2", "--keep_checkpoints=20"]
+               "--rotate=10", "--hflip=0.5", "--erase=0.5", f"--augment_on={augment_on}",
+               f"--cpu_replicas={replicas}", "--checkpoint_every_steps=2", "--keep_checkpoints=20"]
     whole = run_module("run.py", *options, f"--run_dir={tmp_path / 'whole'}", "--job=train,val")
     assert whole.returncode == 0, whole.stderr[-3000:]
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")

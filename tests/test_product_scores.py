@@ -55,9 +55,10 @@ def test_submission_is_in_the_samples_order_and_read_again(tmp_path):
 
 
 @pytest.mark.parametrize("ids, sample, says", [
-    (["1", "2"], ["1", "2", "3"], "not written: the store and the sample .* 1 are only in the sample, the first '3'"),
+    (["1", "2"], ["1", "2", "3"], "not written: the store and the sample .* only in the sample, the first '3'"),
     (["1", "2"], ["1"], "1 are only in the store, the first '2'"),
-    (["1", "1"], ["1"], "the store names the product '1' twice"), (["1"], ["1", "1"], "the sample names the product '1' twice")])
+    (["1", "1"], ["1"], "the store names the product '1' twice"),
+    (["1"], ["1", "1"], "the sample names the product '1' twice")])
 def test_other_products_than_the_samples_are_refused_and_nothing_is_written(ids, sample, says, tmp_path):
     with pytest.raises(SubmissionError, match=says):
         write_product_submission(tmp_path / "s.csv", ids, ["5"] * len(ids), sample)

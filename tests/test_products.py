@@ -21,7 +21,8 @@ def store(rows):
 
 
 def products(counts):
-    return [(f"{p}_{k}", f"{p}", f"c{p % 3}", p % 4, "ab"[p % 2]) for p, count in enumerate(counts) for k in range(count)]
+    return [(f"{p}_{k}", f"{p}", f"c{p % 3}", p % 4, "ab"[p % 2])
+            for p, count in enumerate(counts) for k in range(count)]
 
 
 COUNTS = [3, 1, 12, 2, 3, 1, 4, 2, 2]  # of 12 pictures 10 and 11 come after 9, not after 1

@@ -32,7 +32,7 @@ class TrainedClassifier(Trained, keras.Model):
         self.adapts = isinstance(self.get_layer("head"), AdaCosHead)
 
     def _with_features(self, levels, weight):
-        """(network that also gives the features, [float32 [classes, categories], one-hot, of each level], weight)"""
+        """(network that also gives the features, of each level one-hot float32 [classes, categories], weight)"""
         heads = self.get_layer("head_levels")
         members = [np.eye(size, dtype=np.float32)[of_class]
                    for of_class, size in zip(levels, heads.sizes, strict=True)]
