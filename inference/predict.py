@@ -6,11 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from inference.prediction_blocks import PredictionError, check_room, check_store, in_half, write_npz
 from records.files import replaced
-
-
-class PredictionError(ValueError):
-    """Predictions that are missing, damaged, or of other records than asked for."""
 
 
 def classifier(model, outputs, average="logits"):
@@ -105,17 +102,21 @@ def save_predictions(path, ids, class_names, logits, store, records="", labels=N
     """Writes the .npz: ids str [n], class_names str [classes], logits float16 [n, classes], and
     labels of the records if they are known, int [n] or, of several labels, uint8 [n, classes].
 
+    logits: an array, or an iterator of blocks [r, classes] of it, in order, of which one at a time is held.
+
     The index of the file is by id; nothing in it is pickled. store, records: checksums of the store's
     manifest and of its records whatever their pixels (Store.own_sha256, Store.records_sha256), as the
     same ids may stand for other boxes in another store.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {} if labels is None else {"labels": np.asarray(labels, np.int64 if np.ndim(labels) == 1 else np.uint8)}
-    largest = np.finfo(np.float16).max
-    with replaced(path) as beside, open(beside, "wb") as file:
-        np.savez(file, ids=np.array(ids, str), class_names=np.array(class_names, str),
-                 logits=np.clip(logits, -largest, largest).astype(np.float16),
-                 store=np.array(store, str), records=np.array(records, str), **known)
+    shape = len(ids), len(class_names)
+    check_room(path.parent, 2 * shape[0] * shape[1])
+    blocks = [logits] if hasattr(logits, "shape") else logits
+    with replaced(path) as beside:
+        write_npz(beside, {"logits": (np.float16, shape, map(in_half, blocks))}, ids=np.array(ids, str),
+                  class_names=np.array(class_names, str), store=np.array(store, str),
+                  records=np.array(records, str), **known)
 
 
 def read_predictions(path, ids=None, store=None, records=None, job="test"):
@@ -136,9 +137,7 @@ def read_predictions(path, ids=None, store=None, records=None, job="test"):
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise PredictionError(f"{path} cannot be read ({error}): make it again with --job={job}"
                               ) from error
-    if store not in (None, theirs[0]) or records not in (None, theirs[1]):
-        raise PredictionError(f"{path} is of another store than this, or of an older packing of it: "
-                              f"make it again with --job={job}")
+    check_store(path, theirs, store, records, job)
     place = {name: i for i, name in enumerate(names)}
     if len(place) != len(names):
         raise PredictionError(f"{path}: an id occurs twice")

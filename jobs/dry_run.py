@@ -24,7 +24,8 @@ def dry_run(session, model, plan, batches_of, xla):
     strategy, source = session.strategy, session.source[0]
     size, channels = session.input["size"], session.input["channels"]
     with strategy.scope():
-        forward, both = network_flops(model, (size, size, channels))
+        forward, both = network_flops(model, (size, size, channels),
+                                      session.run.info["network"].get("pictures", 1))
     compilation, step = time_steps(model, strategy, session.run.folder, plan, batches_of, xla)
     batches = iter(batches_of(0, 0, 1).repeat())
     making = seconds_each(lambda: next(batches))

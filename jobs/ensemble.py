@@ -28,6 +28,9 @@ def run(session):
                           "of folds")
     if o.task == "multilabel":
         return label_ensemble.run(session, members)
+    kinds = sorted({str(r.info.get("product_images") or "single") for r in runs})
+    if len(kinds) > 1:
+        raise OptionError(f"--members are of {' and of '.join(kinds)} images: --job=products makes one of them")
     how = ("merge", "merge_iou", "merge_classes", "rank_by") if o.task == "detect" else ("combine",)
     with option_errors():
         check_members([str(r.folder) for r in runs], [[]] * len(runs), [r.class_names for r in runs])

@@ -8,6 +8,7 @@ from training.freezing import freeze
 from training.layer_rates import layer_rates
 
 HEADS = ("head", "class_head")  # layers as wide as there are classes
+LEVELS = "head_levels"  # auxiliary heads: they begin anew where the other run has none, or others
 
 
 def prepare_weights(session, model):
@@ -32,11 +33,13 @@ def init_from(model, source, run):
     targets = [layer for layer in model.layers if layer.weights]
     ours, theirs = ({k: v for k, v in r.info["network"].items() if k != "n_classes"}
                     for r in (run, source))
+    other_classes = source.class_names != run.class_names
+    if other_classes or ours.get("level_sizes") != theirs.get("level_sizes"):
+        stored, targets = ([x for x in layers if x.name != LEVELS] for layers in (stored, targets))
     if len(stored) != len(targets):
         raise OptionError(f"--init_from={source.folder} is another network ({theirs}) than {ours}: "
                           "give the options that it was trained with")
     pairs, left_out, cut_out = [], [], ""
-    other_classes = source.class_names != run.class_names
     places = {name: k for k, name in enumerate(source.class_names)}
     columns = [places.get(name) for name in run.class_names]
     for layer, tensors in zip(targets, stored):

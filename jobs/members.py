@@ -25,7 +25,8 @@ def make_run(o, runs, how, **more):
     first = runs[0].info
     members = [{"run": str(r.folder), "created": r.info["created"]} for r in runs]
     info = {name: first.get(name) for name in ("task", "class_names", "input", "eval_crop", "classes",
-                                               "known_classes", "attribute_ids", "dataset", "options")} | {
+                                               "known_classes", "attribute_ids", "dataset", "options",
+                                               "product_images", "class_levels")} | {
         "format_version": FORMAT_VERSION, "finished": True, "network": None, "members": members, "how": how,
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds")} | more
     if o.run_dir.exists() and any(o.run_dir.iterdir()) and not o.overwrite:

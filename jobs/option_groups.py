@@ -5,7 +5,7 @@ import difflib
 from arguments import number, on_off, or_none, output_name, path, values
 
 JOBS = ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify", "detect", "ensemble",
-        "stack", "fit_rescorer", "pseudo", "distribution", "submit", "score")
+        "stack", "products", "fit_rescorer", "pseudo", "distribution", "submit", "score")
 
 
 def add_what(parser, tasks):
@@ -21,7 +21,8 @@ def add_what(parser, tasks):
                            "reidentify: who is it, by the nearest pictures; "
                            "detect: find (and read) the characters of a store of pages; ensemble: "
                            "what --members said of a store, as one; stack: a second level that learns "
-                           "from what --members said out of fold; fit_rescorer: learn which of the "
+                           "from what --members said out of fold; products: what --members said of the pictures "
+                           "of products, as one for each product; fit_rescorer: learn which of the "
                            "characters read are false; pseudo: labels of what was read surely; "
                            "distribution: how often each class was read; submit: "
                            "submission.csv, and a page drawn; score: F1 of submission.csv "
@@ -30,7 +31,7 @@ def add_what(parser, tasks):
                       help="folder of the run (default: for train a new one in runs/, otherwise "
                            "the newest in runs/)")
     what.add_argument("--overwrite", action="store_true",
-                      help="train, ensemble: replace what is in --run_dir")
+                      help="train, ensemble, products: replace what is in --run_dir")
     what.add_argument("--resume", choices=["auto", "on", "off"], default="auto",
                       help="train: go on with a run that was cut off. auto: with the run in --run_dir "
                            "if there is one (refused if its options differ), or without --run_dir "
@@ -86,7 +87,8 @@ def add_data(parser):
     data.add_argument("--cache_dir",
                       help="folder of --cache=file (default: STORE/cache)")
     data.add_argument("--truth_csv", type=path,
-                      help="score: the annotated pages (image_id,labels), or of turtles image_id,turtle_id; "
+                      help="score: the annotated pages (image_id,labels), of turtles image_id,turtle_id, or of "
+                           "products _id,category_id, and perhaps part, a name of the part each is in; "
                            "submit: colours the drawn page by right and wrong")
     data.add_argument("--unread_csv", type=path,
                       help="score: CSV image_id,kind,x,y,w,h of writing that is not to be read (ruby "
@@ -96,8 +98,8 @@ def add_data(parser):
     data.add_argument("--score_name", help="score: name of the row, which takes the place of one of the "
                                            "same name (default: the run's folder)")
     data.add_argument("--sample_submission", type=path,
-                      help="submit: CSV whose image_id column names the pages that must be there "
-                           "(default: the pages of the store)")
+                      help="submit: CSV whose image_id column (of products _id) names the pages that must "
+                           "be there (default: the pages of the store)")
 
 
 def add_data_classify(parser):

@@ -2,12 +2,12 @@
 import math
 
 from arguments import Parser
-from jobs import (augmentation_options, detector_options, option_groups, reading_options,
+from jobs import (augmentation_options, detector_options, option_groups, product_options, reading_options,
                   training_options)
 
 LATER_JOBS = ("ensemble", "pseudo", "submit", "score")  # need no network
 TASK_JOBS = {"classify": ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify",
-                          "fit_rescorer", "distribution", *LATER_JOBS),
+                          "fit_rescorer", "distribution", "products", *LATER_JOBS),
              "multilabel": ("preview", "train", "val", "test", "predict", "grad_cam", "stack", *LATER_JOBS),
              "detect": ("preview", "train", "val", "detect", "fit_rescorer", *LATER_JOBS)}
 IMAGES = ("classify", "multilabel")  # the tasks of whole images
@@ -58,6 +58,7 @@ def _parser():
     groups += [(IMAGES, training_options.add_head(parser)),
                (IMAGES, training_options.add_examples(parser)),
                (("classify",), training_options.add_teacher(parser)),
+               (("classify",), product_options.add_products(parser)),
                (("detect",), detector_options.add_detector(parser))]
     training_options.add_training(parser)
     training_options.add_schedule(parser)
@@ -122,6 +123,8 @@ def _check(parser, options):
     training_options.check(parser, options)
     if options.task in IMAGES:
         training_options.check_classifier(parser, options)
+    if options.task == "classify":
+        product_options.check(parser, options)
     if options.task == "multilabel":
         training_options.check_multilabel(parser, options)
     if not all(0 < value < math.inf for value in options.std):

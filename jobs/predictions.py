@@ -1,7 +1,7 @@
 """What the jobs share that make or use a classifier's predictions of a store's records."""
 import numpy as np
 
-from inference.predict import Predictor, classifier
+from inference.predict import PredictionError, Predictor, classifier
 from pipeline.cache import free_memory
 
 
@@ -13,20 +13,36 @@ def predictions_path(session, suffix="", run=None):
 
 
 def predicted_logits(session, source, positions, description):
-    """float32 [n, classes] of the run's network, the mean over --views. See Session.evaluation_batches.
+    """float32 [n, classes] of the run's network. See predicted_blocks.
 
     Raises MemoryError where memory does not hold them.
     """
-    run, o, n = session.run, session.options, len(positions)
-    classes = len(run.class_names)
+    n, classes = len(positions), len(session.run.class_names)
     if n * classes * 4 > free_memory():
         raise MemoryError(f"the logits of {n} records x {classes} classes take "
                           f"{n * classes * 4 / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free: "
-                          "pack the pages in several stores, and predict one at a time")
+                          "validate fewer records")
+    logits, done = np.zeros((n, classes), np.float32), 0
+    for block in predicted_blocks(session, source, positions, description):
+        logits[done:done + len(block)] = block
+        done += len(block)
+    return logits
+
+
+def predicted_blocks(session, source, positions, description):
+    """Yields float32 [b, classes], what the run's network says of the records, in order, the mean over --views.
+    See Session.evaluation_batches."""
+    run, o, n = session.run, session.options, len(positions)
     if not n:  # a detector may have found nothing
-        return np.zeros((0, classes), np.float32)
+        return
     batches = session.evaluation_batches(run, source, positions, o.views)
     predictor = Predictor(classifier(session.model, lambda logits, index: {"logits": logits},
                                      "sigmoids" if (o.task, o.views_mean) == ("multilabel", "probabilities")
                                      else o.views_mean), session.strategy)
-    return predictor(batches, n, description)["logits"]
+    done = 0
+    for index, values in predictor.results(batches, n, description):
+        order = np.argsort(index)
+        if not np.array_equal(index[order], np.arange(done, done + len(index))):
+            raise PredictionError(f"record {index[order][0]} came where {done} was to come: a fault of the program")
+        done += len(index)
+        yield values["logits"][order]

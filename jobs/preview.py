@@ -1,4 +1,6 @@
 """--job=preview: a picture of the first training batch, augmented, with its targets."""
+import numpy as np
+
 from jobs.errors import option_errors
 from jobs.train import augmented_batches, draw
 from reports.example_grid import caption, denormalise, draw_grid
@@ -16,7 +18,10 @@ def run(session):
 def draw_examples(session, images, captions, boxes=None):
     """images: as the network takes them. captions, boxes: of draw_grid, of the first MOST images."""
     o, path = session.options, session.options.preview_png
-    shown = denormalise(images[:MOST].numpy(), session.input["mean"], session.input["std"])
+    images = images.numpy()
+    if images.ndim == 5:  # several pictures of each, side by side
+        images = np.concatenate(list(images.swapaxes(0, 1)), axis=2)
+    shown = denormalise(images[:MOST], session.input["mean"], session.input["std"])
     layout = {"columns": 8} if boxes is None else {"columns": 4, "cell": 384}
     with option_errors():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,12 @@ FITTED = COMBINATIONS[:2]  # those that weights can be fitted for
 def add_rescoring(parser):
     reading = parser.add_argument_group("what was read")
     reading.add_argument("--members", type=values(path), default=[], metavar="RUN,...",
-                         help="ensemble: runs that have classified (--job=test) or searched "
+                         help="ensemble, products: runs that have classified (--job=test) or searched "
                               "(--job=detect) the store, or folders of folds; --run_dir is the ensemble's own folder, which "
                               "later jobs take as a run")
     reading.add_argument("--member_weights", type=_weights, default=[], metavar="X,...|fit",
-                         help="ensemble: one for each member (default: all alike); fit: found on the "
-                              "validation that all members share (--job=val), --combine=mean_logits or "
+                         help="ensemble, products: one for each member (default: all alike); fit, of "
+                              "ensemble: found on the validation that all members share (--job=val), --combine=mean_logits or "
                               "mean_probabilities")
     reading.add_argument("--rescorer", type=path, metavar="FOLDER",
                          help="fit_rescorer: folder to be made, of the predictor of false positives; "
@@ -78,8 +78,8 @@ def check(parser, o):
         if o.run_dir is None or set(o.job) - {"stack", "submit", "score"}:
             parser.error("--job=stack needs --run_dir, the folder of the second level, and goes alone or with "
                          "submit and score")
-    elif o.members:
-        parser.error("--members is for --job=ensemble and stack")
+    elif o.members and "products" not in o.job:
+        parser.error("--members is for --job=ensemble, stack and products")
     if o.member_weights == "fit":
         if o.task == "detect" or o.combine not in FITTED:
             parser.error(f"--member_weights=fit goes with --combine={' or '.join(FITTED)}")

@@ -38,7 +38,8 @@ FREE_OPTIONS = {"job", "run_dir", "overwrite", "resume", "dry_run", "preview_png
                 "keep_checkpoints", "n_folds", "initial_fold", "final_fold", "last_fold", "images", "labels", "new_tfrec_dir",
                 "tta_number", "score_csv", "score_name", "only_val", "views", "views_mean", "pseudo_tfrec_dir", "members",
                 "combine", "member_weights", "merge", "merge_iou", "merge_classes", "rank_by", "rescorer",
-                "rescorer_trials", "pseudo_probability", "thresholds", "least_labels", "stack", "stack_rows", "stack_epochs"}
+                "rescorer_trials", "pseudo_probability", "thresholds", "least_labels", "stack", "stack_rows", "stack_epochs",
+                "keep_logits"}
 
 
 @dataclasses.dataclass

@@ -3,7 +3,7 @@ import pandas as pd
 
 from inference.kuzushiji_score import false_positives_on, score_centres, score_pages
 from inference.submissions import centre_points, read_submission
-from jobs import multilabel, turtle
+from jobs import multilabel, product_submission, turtle
 from jobs.detect import detections_path, read_found
 from jobs.detection import average_precisions, by_page
 from jobs.errors import OptionError
@@ -12,13 +12,14 @@ from records.files import write_text
 from records.unread import read_unread
 
 
-COLUMNS = ("f1", "precision", "recall", "centre_precision", "centre_recall", "accuracy", "map_at_5")  # of the table; and f2 of all labels and of groups
+# Of the table; and f2 of all labels and of groups, accuracy of levels of category and of groups of products.
+COLUMNS = ("f1", "precision", "recall", "centre_precision", "centre_recall", "map_at_5")
 
 
 def run(session):
     o = session.options
     told = (multilabel.score if o.task == "multilabel" else turtle.score if turtle.is_meant(session) else
-            score_read)
+            product_submission.score if product_submission.is_meant(session) else score_read)
     figures = told(session)
     if o.score_csv:
         add_score(o.score_csv, o.score_name or str(session.run.folder), figures)
@@ -28,7 +29,8 @@ def run(session):
 
 def add_score(path, name, figures):
     """Puts a row into the table of scores at `path`, and prints the table."""
-    columns = ["name", *(column for column in figures if column in COLUMNS or column.startswith("f2"))]
+    columns = ["name", *(column for column in figures
+                         if column in COLUMNS or column.startswith(("f2", "accuracy")))]
     row = {"name": name} | {column: f"{figures[column]:.4f}" for column in columns[1:]}
     table = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
     table = pd.concat([table[table["name"] != name], pd.DataFrame([row])])

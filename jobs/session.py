@@ -14,8 +14,10 @@ from pipeline.augmentation import InputFormat
 from pipeline.batches import evaluation_batches
 from pipeline.cache import image_source
 from pipeline.mixing import Mixing
+from pipeline.product_grid import grid_side, product_source
 from pipeline.selection import label_matrix, split_rows
 from pipeline.views import view_maps
+from records.products import product_store
 from records.pseudo import with_pseudo
 from records.store import open_store
 from training.centernet_step import TrainedCenterNet
@@ -28,6 +30,8 @@ from training.workers import agreed, cluster
 PACKED_ALIKE = {"classify": ("size", "channels", "fit", "margin", "local_contrast", "denoise"),
                 "detect": ("size", "channels", "aspect", "local_contrast", "denoise")}
 PACKED_ALIKE["multilabel"] = PACKED_ALIKE["classify"]
+EVERY_PRODUCT = "all"  # product_images of what was predicted for products of any number of pictures
+OF_SINGLE_IMAGES = ("predict", "grad_cam", "reidentify", "fit_rescorer", "pseudo")  # jobs
 
 
 class Session:
@@ -36,6 +40,25 @@ class Session:
 
     @functools.cached_property
     def store(self):
+        """The packed store, seen by product where that is what the run knows."""
+        store, k = self.packed_store, self.product_images
+        return store if k is None else product_store(store, None if k == EVERY_PRODUCT else k)
+
+    @functools.cached_property
+    def product_images(self):
+        """How many pictures each product has that the run is of, or EVERY_PRODUCT; None: of single images.
+        A run that is there knows it by itself."""
+        o = self.options
+        if o.task != "classify" or self.begins_run:
+            return o.product_images
+        of_run = self.run.info.get("product_images")
+        if o.product_images not in (None, of_run):
+            raise RunError(f"{self.run.folder} is of {of_run or 'single'} pictures, not of --product_images="
+                           f"{o.product_images}: leave it out, or give another --run_dir")
+        return of_run
+
+    @functools.cached_property
+    def packed_store(self):
         store = open_store(self.options.data_tfrec_dir)
         if self.options.pseudo_tfrec_dir:
             pseudo = open_store(self.options.pseudo_tfrec_dir)
@@ -134,9 +157,25 @@ class Session:
         position = np.full(len(self.store.manifest), -1)
         position[used] = np.arange(len(used))
         only_preview = set(self.options.job) == {"preview"}
-        return image_source(self.store, used, self.input["channels"],
-                            "none" if only_preview else self.options.cache,
-                            self.options.cache_dir), position
+        return self.images_of(used, "none" if only_preview else self.options.cache), position
+
+    def images_of(self, rows, cache=None):
+        """The ImageSource of rows of the store, in their order; of products, their pictures as the run has
+        them. cache: of pipeline.cache.CACHES; None: --cache."""
+        store, k, channels = self.store, self.product_images, self.input["channels"]
+        how = channels, cache or self.options.cache, self.options.cache_dir
+        if not self.begins_run:
+            self.run.weights()  # of several runs together there are none
+        if k is None:
+            return image_source(store, rows, *how)
+        return product_source(image_source(store.packed, store.pictures_of(rows), *how), k, self.product_pooling)
+
+    @property
+    def product_pooling(self):
+        """How the pictures of a product are put together; see pipeline.product_grid."""
+        if self.begins_run:
+            return self.options.product_pooling
+        return "features" if "pictures" in self.run.info["network"] else "grid"
 
     @property
     def begins_run(self):
@@ -151,7 +190,12 @@ class Session:
     @functools.cached_property
     def run(self):
         o = self.options
-        return open_run(o.run_dir, o.task, o.pack, o.classes if o.task == "detect" else None)
+        run = open_run(o.run_dir, o.task, o.pack, o.classes if o.task == "detect" else None)
+        odd = next((job for job in o.job if job in OF_SINGLE_IMAGES), None)
+        if odd and run.info.get("product_images"):
+            raise RunError(f"{run.folder} is of products of several pictures, and --job={odd} about single images: "
+                           "give another --run_dir")
+        return run
 
     def plan_run(self, **info):
         """The run to train on the store, nothing written yet. info: entries of run.json."""
@@ -234,9 +278,12 @@ class Session:
     def evaluation_batches(self, run, source, positions, kind="one"):
         """Each record in the views of `kind` (pipeline.views); with several, fewer records a batch."""
         size, replicas = run.info["input"]["size"], self.strategy.num_replicas_in_sync
+        pictures, side = run.info["network"].get("pictures"), run.info["dataset"]["packing"]["size"]
+        if run.info.get("product_images") and not pictures:
+            side *= grid_side(run.info["product_images"])
         with option_errors():
-            views = view_maps(kind, size, run.info["dataset"]["packing"]["size"], run.info["eval_crop"])
+            views = view_maps(kind, size, side, run.info["eval_crop"])
         if self.options.tta_number is not None:
             views = views[:self.options.tta_number + 1]
-        records = max(1, self.options.batch_size // replicas // len(views)) * replicas
+        records = max(1, self.options.batch_size // replicas // len(views) // (pictures or 1)) * replicas
         return evaluation_batches(source, positions, self.input_format, batch_size=records, views=views)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from inference.kuzushiji_score import match_page
 from inference.submissions import centre_points, write_submission
-from jobs import multilabel, turtle
+from jobs import multilabel, product_submission, turtle
 from jobs.errors import OptionError
 from jobs.readings import sound_readings
 from records.annotations import find_image, read_truth
@@ -15,8 +15,9 @@ from reports.page_overlay import draw_page
 def run(session):
     if session.options.task == "multilabel":
         return multilabel.submit(session)
-    if turtle.is_meant(session):
-        return turtle.submit(session)
+    for kind in (turtle, product_submission):
+        if kind.is_meant(session):
+            return kind.submit(session)
     read = with_points(sound_readings(session))
     spaced = next((label for label in session.run.class_names if " " in label), None)
     if spaced is None:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from jobs.dry_run import dry_run
-from jobs.errors import option_errors
+from jobs.errors import OptionError, option_errors
 from jobs.example_losses import ExampleLosses
 from jobs.fine_tuning import layer_rates_of, prepare_weights
 from jobs.teacher import distillation, open_teacher
@@ -23,6 +23,7 @@ from training.plateau import EarlyStop, Plateau
 from training.schedules import make_schedule
 
 REFERENCE_BATCH = 256  # for --lr_per_256
+AUXILIARY_LEVELS = 2  # of the levels of categories, the widest, for --level_weight
 
 
 def run(session):
@@ -37,8 +38,9 @@ def run(session):
           f"{len(val_rows)} validation records, {len(session.class_names)} classes")
 
     # The run and its network.
-    session.plan_run(network=network(o), eval_crop=o.eval_crop, known_classes=store.known_classes,
-                     attribute_ids=attribute_ids(session))
+    session.plan_run(network=network(o) | level_heads(session), eval_crop=o.eval_crop,
+                     known_classes=store.known_classes, attribute_ids=attribute_ids(session),
+                     **product_entries(session))
     if finished_before(session):
         return
     model = session.build(session.run, o.weights)
@@ -52,7 +54,8 @@ def run(session):
         margin = MARGINS[o.head](*([] if o.margin is None else [o.margin])) if o.head in MARGINS else None
         model.set_objective(loss, margin=margin, label_smoothing=o.label_smoothing,
                             distillation=distillation(session, model, teacher),
-                            multilabel=o.task == "multilabel")
+                            multilabel=o.task == "multilabel", level_weight=o.level_weight,
+                            levels=[level["of_class"] for level in auxiliary_levels(session)])
     print(f"network: {o.backbone}, {model.count_params() / 1e6:.2f} M parameters")
 
     # Batches.
@@ -75,8 +78,30 @@ def network(o):
     """The network entry of run.json: what models.classifier builds it from."""
     entry = {"backbone": o.backbone, "head": o.head, "pooling": o.pooling}
     given = {"temperature": o.temperature, "stem_stride": o.stem_stride, "neck_width": o.neck_width,
-             "dropout": o.dropout or None, "neck": None if o.neck == "none" else o.neck}
+             "dropout": o.dropout or None, "neck": None if o.neck == "none" else o.neck,
+             "pictures": o.product_images if o.product_pooling == "features" else None}
     return entry | {name: value for name, value in given.items() if value is not None}
+
+
+def auxiliary_levels(session):
+    """The Store.class_levels that --level_weight trains heads for; []: none."""
+    levels = session.store.class_levels[:AUXILIARY_LEVELS] if session.options.level_weight else []
+    if session.options.level_weight and not levels:
+        raise OptionError(f"--level_weight={session.options.level_weight:g}, but {session.store.folder} knows of "
+                          "no levels of its classes: pack it with create_tfrecords.py --format=cdiscount")
+    return levels
+
+
+def level_heads(session):
+    """What the network entry of run.json says of them; {}: nothing."""
+    sizes = [len(level["names"]) for level in auxiliary_levels(session)]
+    return {"level_sizes": sizes} if sizes else {}
+
+
+def product_entries(session):
+    """Entries of run.json about products, which scores and other runs need; {} where there are none."""
+    levels, k = session.store.class_levels, session.options.product_images
+    return ({"class_levels": levels} if levels else {}) | ({"product_images": k} if k else {})
 
 
 def attribute_ids(session):

@@ -3,24 +3,29 @@ from tensorflow import keras
 
 from models.backbones import build_backbone
 from models.heads import DEFAULT_TEMPERATURE, HEADS
+from models.level_heads import LevelHeads
 from models.necks import NECKS
-from models.pooling import POOLINGS
+from models.pooling import POOLINGS, MeanOfPictures
 from models.random_layers import generators_with_state, track_generators
 
 
 def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", pooling="average",
                      temperature=None, weights=None, cls=keras.Model, neck="none", neck_width=None,
-                     dropout=0.0, **backbone_arguments):
+                     dropout=0.0, pictures=None, level_sizes=(), **backbone_arguments):
     """Build a classifier as one flat keras.Model.
 
     backbone: a name of models.backbones; input_shape: (h, w, c), c = 1 or 3; head: a name of HEADS;
     pooling: a name of POOLINGS; temperature: of the heads in DEFAULT_TEMPERATURE (None: theirs),
     not used by the others; weights: of the backbone (None, a published name or a file); cls: the
     kind of keras.Model; neck: a name of NECKS; neck_width: its channels (None: the published
-    ones); dropout: share of the features dropped before the head, >= 0 (no such layer) and < 1.
+    ones); dropout: share of the features dropped before the head, >= 0 (no such layer) and < 1; pictures:
+    of a record, whose pooled features are averaged; None: a record is one image; level_sizes: categories of
+    each auxiliary head (models.level_heads), in a layer "head_levels" below the head.
 
     The model maps images, float [n, h, w, c] and normalised, to logits float32 [n, n_classes]; its
-    layers "pooling" and "head" are found by these names. Random weights are a pure function of
+    layers "pooling" and "head" are found by these names. With pictures it maps [n * pictures, h, w, c], those
+    of a record one after the other, to logits [n, n_classes]: all below the pooling sees single images, so
+    that every backbone will do and its weights are those of single images. Random weights are a pure function of
     the seed given to keras.utils.set_random_seed just before the call. Raises ValueError for
     unknown names, a width or dropout outside its range, and what build_backbone raises.
     """
@@ -31,10 +36,14 @@ def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", poolin
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is >= 0 and < 1, got {dropout}")
     network = build_backbone(backbone, input_shape, weights, **backbone_arguments)
-    features = neck_function(network.output, pooling_class(name="pooling"), n_classes, neck_width)
+    pooling_layer = pooling_class(name="pooling")
+    mean = MeanOfPictures(pictures, name="pooling_pictures") if pictures else lambda x: x
+    features = neck_function(network.output, lambda x: mean(pooling_layer(x)), n_classes, neck_width)
     if dropout:
         with generators_with_state():
             features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
+    if level_sizes:
+        features = LevelHeads(level_sizes, name="head_levels")(features)
     head_options = ({"temperature": temperature}
                     if temperature is not None and head in DEFAULT_TEMPERATURE else {})
     logits = head_class(n_classes, name="head", **head_options)(features)

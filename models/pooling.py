@@ -47,5 +47,25 @@ class GeMPooling(keras.layers.Layer):
         return {**super().get_config(), "p": self.initial_p, "eps": self.eps}
 
 
+@keras.utils.register_keras_serializable(package="fude")
+class MeanOfPictures(keras.layers.Layer):
+    """[n * pictures, c] -> float32 [n, c], the mean over the pictures of each record, which follow each other.
+
+    pictures: >= 1, ValueError otherwise.
+    """
+
+    def __init__(self, pictures, **options):
+        super().__init__(**{**options, "dtype": "float32"})
+        if pictures < 1:
+            raise ValueError(f"the mean of pictures needs one at least, got {pictures}")
+        self.pictures = pictures
+
+    def call(self, x):
+        return tf.reduce_mean(tf.reshape(x, [-1, self.pictures, x.shape[-1]]), axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "pictures": self.pictures}
+
+
 POOLINGS.add("average", AveragePooling)
 POOLINGS.add("gem", GeMPooling)

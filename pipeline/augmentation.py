@@ -68,8 +68,14 @@ def augment(images, targets, plan, augmentation, input_format, groups=1):
     images: uint8 [n, h, w, c]. targets: float32 [n, k]. groups: the batch is made of so many equal
     parts, one after the other, and images are mixed within their part: with one per replica, what a
     replica does to its part is what the host does to the whole.
-    Returns the model's images [n, size, size, c] and targets.
+    Returns the model's images [n, size, size, c] and targets. Of records of p pictures, [n, p, h, w, c], each
+    is augmented in its own way by a plan of tensors [n, p, ...], without mixing: [n, p, size, size, c].
     """
+    if images.shape.rank == 5:
+        flat = lambda x: tf.reshape(x, [-1, *x.shape[2:]])
+        own = {name: tf.nest.map_structure(flat, part) for name, part in plan.items() if name != "target_scale"}
+        changed, _ = augment(flat(images), None, own, augmentation, input_format)
+        return tf.reshape(changed, [*images.shape[:2], *changed.shape[1:]]), targets
     if "mixing" in plan:
         targets = mix_targets(targets, plan["mixing"], input_format.size, groups)
     images = change_levels(images, plan, augmentation, input_format.size)

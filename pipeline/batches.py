@@ -45,6 +45,8 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     mixed among those of one device. worker, n_workers: of several input pipelines this one yields
     the worker's part of each batch. target_scales: float [n], what the one-hot target of each record
     is multiplied by before it is mixed; None: by 1. buffer_size: see epoch_order.
+    Of a source with several pictures a record the images are [batch, pictures, size, size, c], and the plan's
+    tensors [batch, pictures, ...].
     Batch number k is a pure function of (seed, k): starting at `start_step` gives what an
     uninterrupted run would have got from there on.
     """
@@ -60,11 +62,14 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     images = source.fetch(drawn.map(lambda batch: tf.gather(lookup, batch)))
     truths = drawn.map(lambda batch: (tf.gather(classes, batch), {} if scales is None else
                                       {"target_scale": tf.gather(scales, batch)}))
-    part = batch_size // n_workers
+    part, pictures = batch_size // n_workers, source.pictures
 
     def plan_of(step, scale):
-        plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size, augmentation,
-                         input_format)
+        plan = draw_plan(tf.stack([tf.constant(seed, tf.int64), step]), batch_size * (pictures or 1),
+                         augmentation, input_format)
+        if pictures:
+            plan = tf.nest.map_structure(
+                lambda x: tf.reshape(x, [batch_size, pictures, *x.shape[1:]]), plan)
         return scale | tf.nest.map_structure(lambda x: x[worker * part:(worker + 1) * part], plan)
 
     @do_not_convert
@@ -109,7 +114,8 @@ def evaluation_batches(source, positions, input_format, *, batch_size, views=Non
     """Dataset of (index int64 [batch], images [batch, size, size, c]): every record once, in order.
 
     index: number of the record in `positions`; -1 in the padding of the last batch. views: float32
-    [v, 2, 3], what to show of each (pipeline.views); the images are then [batch, v, size, size, c].
+    [v, 2, 3], what to show of each (pipeline.views); the images are then [batch, v, size, size, c], or of a
+    source with several pictures a record [batch, v, pictures, size, size, c].
     """
     positions = np.asarray(positions, np.int64)
     count = -(-len(positions) // batch_size) * batch_size

@@ -45,6 +45,7 @@ class ImageSource:
 
     fetch: a function of a Dataset of int64 [b] positions -> a Dataset of uint8 [b, h, w, c], in
     order. held: bytes in memory.
+    pictures: k, where a record is so many and fetch gives uint8 [b, k, h, w, c] (product_grid); else None.
     What windows of large images are cut from, one of the two, the other None:
     fetch_encoded: as fetch -> a Dataset of string [b], PNG or JPEG bytes. images: uint8 [records,
     h, w, c].
@@ -54,6 +55,7 @@ class ImageSource:
     held: int
     fetch_encoded: object = None
     images: object = None
+    pictures: int | None = None
 
 
 def choose_cache(kind, decoded_bytes, encoded_bytes, free):

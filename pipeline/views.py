@@ -39,10 +39,15 @@ def view_maps(kind, size, record_size, share):
 
 
 def show_views(images, maps, size):
-    """uint8 [b, v, size, size, c] of images uint8 [b, h, w, c]; maps: [v, 2, 3], known beforehand.
+    """uint8 [b, v, size, size, c] of images uint8 [b, h, w, c]; or [b, v, p, size, size, c] of [b, p, h, w, c].
+    maps: [v, 2, 3], known beforehand.
 
     A view whose pixels fall on pixels of the record is picked, not resampled.
     """
+    if images.shape.rank == 5:
+        b, p, *shape = images.shape
+        shown = show_views(tf.reshape(images, [b * p, *shape]), maps, size)
+        return tf.transpose(tf.reshape(shown, [b, p, *shown.shape[1:]]), [0, 2, 1, 3, 4, 5])
     _, height, width, channels = images.shape
     pixels = tf.reshape(images, [-1, height * width, channels])
     views = []

@@ -1,10 +1,12 @@
 """Small data in the real formats, made by the tests."""
 import csv
+import json
 import subprocess
 import sys
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.ndimage
 
@@ -77,3 +79,40 @@ def modes(function, *arguments):
     for result in (function(*arguments), next(iter(inside)),
                    tf.function(function, jit_compile=True)(*arguments)):
         yield tf.nest.map_structure(lambda x: x.numpy(), result)
+
+
+def make_products(folder, out, counts=(1, 2, 3, 4), per_count=4, classes=4, n_folds=2, size=16, seed=0,
+                  source="train"):
+    """Packs a store as --format=cdiscount makes them, of gray pictures that a bright row tells apart; returns
+    its table, DataFrame path, label, id, group, fold.
+
+    per_count: products of each class and number of pictures; product 7 has the pictures 7_0, 7_1, … Class c
+    belongs to c // 2 at level 1 and to itself at level 2.
+    """
+    import create_tfrecords
+    random, rows = np.random.default_rng(seed), []
+    (folder / "pictures").mkdir(parents=True)
+    kinds = [(label, count) for count in counts for label in range(classes) for _ in range(per_count)]
+    for number, at in enumerate(random.permutation(len(kinds))):
+        label, count = kinds[at]
+        for k in range(count):
+            image = random.integers(0, 90, (size, size)).astype(np.uint8)
+            row = 1 + label * (size - 4) // max(classes - 1, 1)
+            image[row:row + 2] = 230
+            path = f"pictures/{number}_{k}.png"
+            cv2.imwrite(str(folder / path), image)
+            rows.append((path, f"c{label}", f"{number}_{k}", str(number), int(at) % n_folds))
+    header = ["path", "label", "id", "group", "fold"]
+    write_csv(folder / "table.csv", header, rows)
+    create_tfrecords.main(["--format=csv", f"--data_dir={folder}", f"--csv={folder / 'table.csv'}",
+                           f"--out_dir={out}", f"--size={size}", "--channels=1", "--encoding=png", "--workers=1",
+                           f"--source={source}"])
+    if source == "train":
+        info = json.loads((out / "dataset.json").read_text())
+        info["class_levels"] = [
+            {"name": "category_level1", "names": [f"pair{k}" for k in range(-(-classes // 2))],
+             "of_class": [k // 2 for k in range(classes)]},
+            {"name": "category_level2", "names": [f"single{k}" for k in range(classes)],
+             "of_class": list(range(classes))}]
+        (out / "dataset.json").write_text(json.dumps(info))
+    return pd.DataFrame(rows, columns=header)

@@ -98,7 +98,7 @@ def refusal(capsys, *arguments):
     (["--batchsize=4"], "unknown option --batchsize (did you mean --batch_size"),
     (["--batch=4"], "unknown option --batch"),  # no abbreviations
     (["--job=tran"], "'tran' is not one of preview, train, val, test, predict, grad_cam, reidentify, detect, ensemble, "
-                      "stack, fit_rescorer, pseudo, distribution, submit, score (did you mean train?)"),
+                      "stack, products, fit_rescorer, pseudo, distribution, submit, score (did you mean train?)"),
     (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax, arcface, cosface, sphereface, adacos (did you mean softmax?)"),
     (["--lr=-1"], "-1 must be above 0"), (["--batch_size=1.5"], "'1.5' is not a whole number"),
     (["--rotate=190"], "at most 180"), (["--nesterov=yes"], "'yes' is neither on nor off"),

@@ -36,7 +36,8 @@ def test_every_published_system_has_its_recipes():
         "turtle": ["beitl", "ef1b7", "ef1l2", "ef1l2_second", "ef2l", "ef2xl"],
         "imet": ["pnasnet5", "resnet34", "senet154", "seresnext101", "seresnext50"],
         "cdiscount": ["densenet161", "densenet169", "dpn92", "inception_resnet_v2", "inception_v4",
-                      "resnet101", "resnet152", "resnet34", "resnet50"]}
+                      "large224", "large299", "product2", "product3", "product4", "resnet101", "resnet152",
+                      "resnet34", "resnet50", "two_fc"]}
 
 
 def networks():
@@ -45,7 +46,8 @@ def networks():
     for recipe in RECIPES:
         if pathlib.Path(recipe).parent.name in ("kuzushiji", "turtle", "imet", "cdiscount"):
             options = options_of(recipe)
-            if options.task == "classify" and options.dim:  # refine.args has no network of its own
+            own = "--backbone=" in pathlib.Path(recipe).read_text()  # refinements have no network of their own
+            if options.task == "classify" and own:
                 found.setdefault((options.backbone, options.dim, options.n_channels, options.neck), recipe)
     return list(found.values())
 

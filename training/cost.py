@@ -12,10 +12,10 @@ CONVOLUTIONS = {"Conv2D": ("out", 1), "Conv2DBackpropInput": (2, 1), "Conv2DBack
 PRODUCTS = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x", "BatchMatMulV3": "adj_x"}
 
 
-def network_flops(model, image_shape):
-    """(FLOPs of a forward pass, of a forward and a backward pass) of one image.
+def network_flops(model, image_shape, pictures=1):
+    """(FLOPs of a forward pass, of a forward and a backward pass) of one image, or record of pictures.
 
-    image_shape: (h, w, c). Counted in the graph of the network and its gradient: 2 for each
+    image_shape: (h, w, c). pictures: of a record. Counted in the graph of the network and its gradient: 2 for each
     multiply-add of the convolutions and matrix products. All else (activations, normalisation,
     losses, optimizer) is bound by memory and left out, as is what a training step adds to the
     network. Of frozen layers no gradient is counted. Call it in the strategy's scope. Raises
@@ -33,7 +33,7 @@ def network_flops(model, image_shape):
     eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
-        traced = tf.compat.v1.wrap_function(passes, [tf.TensorSpec([1, *image_shape], tf.float32)])
+        traced = tf.compat.v1.wrap_function(passes, [tf.TensorSpec([pictures, *image_shape], tf.float32)])
     finally:
         tf.config.run_functions_eagerly(eager)
     return tuple(2 * sum(map(_multiply_adds, _needed_for(tf.nest.flatten(outputs))))
