@@ -12,7 +12,7 @@ def predictions_path(session, suffix="", run=None):
     return (own or run.folder / "predictions") / f"{session.store.info['name']}{suffix}.npz"
 
 
-def predicted_logits(session, source, positions, description):
+def predicted_logits(session, source, positions, description, rows):
     """float32 [n, classes] of the run's network. See predicted_blocks.
 
     Raises MemoryError where memory does not hold them.
@@ -23,19 +23,19 @@ def predicted_logits(session, source, positions, description):
                           f"{n * classes * 4 / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free: "
                           "validate fewer records")
     logits, done = np.zeros((n, classes), np.float32), 0
-    for block in predicted_blocks(session, source, positions, description):
+    for block in predicted_blocks(session, source, positions, description, rows):
         logits[done:done + len(block)] = block
         done += len(block)
     return logits
 
 
-def predicted_blocks(session, source, positions, description):
+def predicted_blocks(session, source, positions, description, rows):
     """Yields float32 [b, classes], what the run's network says of the records, in order, the mean over --views.
-    See Session.evaluation_batches."""
+    rows: int [n], of the store, at these positions of the source. See Session.evaluation_batches."""
     run, o, n = session.run, session.options, len(positions)
     if not n:  # a detector may have found nothing
         return
-    batches = session.evaluation_batches(run, source, positions, o.views)
+    batches = session.evaluation_batches(run, source, positions, o.views, rows)
     predictor = Predictor(classifier(session.model, lambda logits, index: {"logits": logits},
                                      "sigmoids" if (o.task, o.views_mean) == ("multilabel", "probabilities")
                                      else o.views_mean), session.strategy)

@@ -16,7 +16,7 @@ from pipeline.cache import image_source
 from pipeline.mixing import Mixing
 from pipeline.product_grid import grid_side, product_source
 from pipeline.selection import label_matrix, split_rows
-from pipeline.views import view_maps
+from pipeline.views import tile_maps, view_maps
 from records.products import product_store
 from records.pseudo import with_pseudo
 from records.store import open_store
@@ -275,15 +275,31 @@ class Session:
             raise RunError(f"{path} does not fit the run's network or is damaged: {error}") from error
         return model
 
-    def evaluation_batches(self, run, source, positions, kind="one"):
-        """Each record in the views of `kind` (pipeline.views); with several, fewer records a batch."""
+    def shapes(self, rows):
+        """float [n], width / height of the images of these records. Raises OptionError where the records do
+        not show whole images, stretched to a square."""
+        store = self.store
+        fit = store.info["options"]["fit"]
+        if rows is None or store.info["records"] != "images" or self.product_images or not fit.startswith("stretch"):
+            raise OptionError(f"--views=tiles is for val and test of whole images packed with --fit=stretch or "
+                              f"stretch_area, one a record; {store.folder} has {store.info['records']} packed with "
+                              f"--fit={fit}")
+        images = store.images().set_index("image_id")
+        sides = images.loc[store.manifest["image_id"].to_numpy()[rows], ["width", "height"]].to_numpy(float)
+        return sides[:, 0] / sides[:, 1]
+
+    def evaluation_batches(self, run, source, positions, kind="one", rows=None):
+        """Each record in the views of `kind` (pipeline.views); with several, fewer records a batch. rows: of
+        the store, int [n], for tiles, which are of each record by its shape."""
         size, replicas = run.info["input"]["size"], self.strategy.num_replicas_in_sync
         pictures, side = run.info["network"].get("pictures"), run.info["dataset"]["packing"]["size"]
         if run.info.get("product_images") and not pictures:
             side *= grid_side(run.info["product_images"])
         with option_errors():
-            views = view_maps(kind, size, side, run.info["eval_crop"])
+            views = (tile_maps(self.shapes(rows), run.info["eval_crop"]) if kind == "tiles" else
+                     view_maps(kind, size, side, run.info["eval_crop"]))
         if self.options.tta_number is not None:
             views = views[:self.options.tta_number + 1]
-        records = max(1, self.options.batch_size // replicas // len(views) // (pictures or 1)) * replicas
+        n_views = views.shape[-3]
+        records = max(1, self.options.batch_size // replicas // n_views // (pictures or 1)) * replicas
         return evaluation_batches(source, positions, self.input_format, batch_size=records, views=views)

@@ -9,7 +9,7 @@ def run(session):
     store, run, o = session.store, session.run, session.options
     session.check_packing()
     rows = np.arange(len(store.manifest))
-    logits = predicted_blocks(session, session.images_of(rows), rows, "predicting")
+    logits = predicted_blocks(session, session.images_of(rows), rows, "predicting", rows)
     path = predictions_path(session)
     save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits,
                      store.own_sha256, store.records_sha256)

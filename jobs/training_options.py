@@ -10,7 +10,7 @@ MONITORS = ("val_accuracy", "val_loss", "val_f2", "val_f1", "val_centre_f1", "lo
 HEADS = ("l2_softmax", "softmax", "arcface", "cosface", "sphereface", "adacos")
 MARGINS = {"arcface": 0.5, "cosface": 0.4, "sphereface": 1.35}
 OPTIMIZERS = ("sgd", "adam", "amsgrad", "adamw", "rmsprop", "adabound", "lion")
-VIEWS = ("one", "crops5", "crops6", "crops7", "crops10", "crops20", "nine")  # as pipeline.views has them
+VIEWS = ("one", "crops5", "crops6", "crops7", "crops10", "crops20", "nine", "tiles")  # as pipeline.views has them
 DECAYS = ("cosine", "linear")  # schedules with an end
 
 
@@ -60,7 +60,8 @@ def add_head(parser):
     head.add_argument("--views", choices=VIEWS, default="one",
                       help="val and test: what is shown of each record. one: the centred crop; crops5 to "
                            "crops20: crops of that size in corners and middle, and larger ones (system A "
-                           "has crops7); nine: flips and turns besides (system B). Each costs as much as "
+                           "has crops7); nine: flips and turns besides (system B); tiles: of long images, that "
+                           "were stretched to squares, three squares along the longer side. Each costs as much as "
                            "one")
     head.add_argument("--tta_number", type=number(int, 0, 9), metavar="N",
                       help="val and test: the image and the first N of the nine, instead of --views")

@@ -37,7 +37,7 @@ def saved_validation(session):
     ensembles, stacking and scores over all folds need them."""
     run, rows = session.run, session.rows[1]
     source, position = session.source
-    logits = predicted_logits(session, source, position[rows], "validating")
+    logits = predicted_logits(session, source, position[rows], "validating", rows)
     if is_chief():
         save_predictions(predictions_path(session, "_val"), session.store.manifest["id"].to_numpy()[rows],
                          run.class_names, logits, session.store.own_sha256, session.store.records_sha256,

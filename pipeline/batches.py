@@ -5,7 +5,7 @@ import tensorflow as tf
 from pipeline.augmentation import augment, draw_plan, normalise
 from pipeline.host import on_host
 from pipeline.order import cap_order, training_positions
-from pipeline.views import show_views
+from pipeline.views import show_own_views, show_views
 
 # Nothing here needs AutoGraph, which takes seconds to look through all that is called.
 do_not_convert = tf.autograph.experimental.do_not_convert
@@ -114,7 +114,7 @@ def evaluation_batches(source, positions, input_format, *, batch_size, views=Non
     """Dataset of (index int64 [batch], images [batch, size, size, c]): every record once, in order.
 
     index: number of the record in `positions`; -1 in the padding of the last batch. views: float32
-    [v, 2, 3], what to show of each (pipeline.views); the images are then [batch, v, size, size, c], or of a
+    [v, 2, 3], what to show of each (pipeline.views), or [n, v, 2, 3], of each record by itself; the images are then [batch, v, size, size, c], or of a
     source with several pictures a record [batch, v, pictures, size, size, c].
     """
     positions = np.asarray(positions, np.int64)
@@ -125,9 +125,13 @@ def evaluation_batches(source, positions, input_format, *, batch_size, views=Non
     ordered = tf.data.Dataset.from_tensor_slices(padded.reshape(-1, batch_size))
     numbers = tf.data.Dataset.from_tensor_slices(index.reshape(-1, batch_size))
 
+    own = tf.constant(views) if np.ndim(views) == 4 else None
+
     @do_not_convert
     def view(index, images):
-        if views is not None:
+        if own is not None:
+            images = show_own_views(images, tf.gather(own, tf.maximum(index, 0)), input_format.size)
+        elif views is not None:
             images = show_views(images, views, input_format.size)
         return index, normalise(images, input_format.mean, input_format.std, input_format.dtype)
     dataset = tf.data.Dataset.zip(numbers, source.fetch(ordered))

@@ -6,7 +6,8 @@ from pipeline.geometry import compose, nine_views, warp
 
 # Corners first, then the middle: top left, top right, bottom left, bottom right (shares of the slack).
 PLACES = ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5))
-KINDS = ("one", "crops5", "crops6", "crops7", "crops10", "crops20", "nine")
+KINDS = ("one", "crops5", "crops6", "crops7", "crops10", "crops20", "nine")  # of all records alike
+TILES = 3  # squares of an image, of its own shape
 
 
 def view_maps(kind, size, record_size, share):
@@ -36,6 +37,26 @@ def view_maps(kind, size, record_size, share):
     if kind == "nine":
         turns = tf.concat([turns[:1], nine_views()[:, :, :2]], axis=0)
     return compose(turns, tf.zeros([n, 2]), tf.constant(boxes, tf.float32)).numpy()
+
+
+def tile_maps(aspect, share):
+    """Maps float32 [n, TILES, 2, 3]: squares along the longer side of images that were stretched to a square.
+
+    aspect: float [n], width / height of each image. The first square lies at one end and the last at the
+    other; of a square image all are the whole. share: side of the crop in the middle of each square.
+    """
+    sides = np.stack([np.minimum(1, 1 / np.asarray(aspect, np.float64)), np.minimum(1, aspect)], axis=1)  # [n, x y]
+    place = np.linspace(0, 1, TILES)[:, None]
+    corners = place * (1 - sides[:, None]) + sides[:, None] * (1 - share) / 2  # [n, TILES, x y]
+    maps = np.zeros((len(sides), TILES, 2, 3), np.float32)
+    maps[..., 0, 0], maps[..., 1, 1] = share * sides[:, :1], share * sides[:, 1:]
+    maps[..., 2] = corners
+    return maps
+
+
+def show_own_views(images, maps, size):
+    """uint8 [b, v, size, size, c] of images uint8 [b, h, w, c], each by its own maps [b, v, 2, 3]."""
+    return tf.stack([warp(images, view, size) for view in tf.unstack(maps, axis=1)], axis=1)
 
 
 def show_views(images, maps, size):

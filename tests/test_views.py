@@ -5,7 +5,10 @@ import tensorflow as tf
 from scipy.ndimage import map_coordinates
 
 from inference.predict import Predictor, classifier
-from pipeline.views import show_views, view_maps
+from pipeline.augmentation import InputFormat
+from pipeline.batches import evaluation_batches
+from pipeline.cache import ImageSource
+from pipeline.views import show_own_views, show_views, tile_maps, view_maps
 
 RANDOM = np.random.default_rng(5)
 RECORDS = RANDOM.integers(0, 256, [3, 124, 124, 3], np.uint8)
@@ -20,6 +23,15 @@ def resized(image, x, y, side, size):
     at = (np.arange(size) + 0.5) / size * side - 0.5
     rows, columns = np.meshgrid(y + at, x + at, indexing="ij")
     return np.stack([map_coordinates(image[..., c].astype(float), [rows, columns], order=1, mode="nearest")
+                     for c in range(image.shape[-1])], axis=-1)
+
+
+def resize_linear(image, width, height):
+    """A whole image [h, w, c] at another size, bilinear."""
+    h, w = image.shape[:2]
+    rows, columns = np.meshgrid((np.arange(height) + 0.5) / height * h - 0.5, (np.arange(width) + 0.5) / width * w - 0.5,
+                                indexing="ij")
+    return np.stack([map_coordinates(image[..., c], [rows, columns], order=1, mode="nearest")
                      for c in range(image.shape[-1])], axis=-1)
 
 
@@ -81,6 +93,33 @@ def resized_turned(image, side):
 def test_crops_of_a_record_that_is_shown_whole_are_refused():
     with pytest.raises(ValueError, match="--views=crops7: the crop of this run is the whole record"):
         view_maps("crops7", 124, 124, 1.0)
+
+
+@pytest.mark.parametrize("width, height", [(90, 30), (30, 60), (50, 50), (31, 30)])
+def test_tiles_are_squares_of_the_image_before_it_was_stretched(width, height):
+    """A smooth picture, stretched to a square: its tiles are those of the picture, resized."""
+    y, x = np.mgrid[:height, :width]
+    picture = (127 + 100 * np.sin(x / 9) * np.cos(y / 11)).astype(np.float32)[..., None]
+    record = resize_linear(picture, 120, 120)
+    shown = show_own_views(tf.constant(record.round()[None].astype(np.uint8)),
+                           tf.constant(tile_maps([width / height], 1)), 40).numpy()[0]
+    side = min(width, height)
+    for place, tile in zip((0, 0.5, 1), shown):
+        x0, y0 = place * (width - side), place * (height - side)
+        expected = resized(picture, x0, y0, side, 40)
+        assert np.abs(tile - expected)[3:-3, 3:-3].max() < 4
+
+
+def test_tiles_of_each_record_by_its_own_shape():
+    source = ImageSource("decoded", lambda at: at.map(lambda batch: tf.gather(RECORDS, batch)), 0)
+    maps = tile_maps([2.0, 1.0, 0.5], 0.8)
+    given = InputFormat(size=16, channels=3, mean=[0.0], std=[1.0], dtype="float32")
+    batches = evaluation_batches(source, [2, 0, 1], given, batch_size=2, views=maps[[2, 0, 1]])
+    (index, images), (rest, last) = batches.as_numpy_iterator()
+    assert index.tolist() == [0, 1] and rest.tolist() == [2, -1] and images.shape == (2, 3, 16, 16, 3)
+    for got, record in ((images[0], 2), (images[1], 0), (last[0], 1)):
+        own = show_own_views(RECORDS[record:record + 1], tf.constant(maps[record:record + 1]), 16)[0].numpy()
+        np.testing.assert_array_equal(np.round(got * 255), own)
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
