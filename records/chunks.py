@@ -1,8 +1,8 @@
 """Cleaning, cutting and encoding the records of a chunk of images, in a worker process.
 
-A chunk is two files: NAME.bin, the encoded records one after another, and NAME.json, what is in it. Of
-images whose bytes are taken as they are the first is empty.
-The second is written last and renamed into place, so a chunk that has it is whole.
+A chunk is two files: NAME.bin, the encoded records one after another (empty of images whose bytes are
+taken as they are), and NAME.json, what is in it. The second is written last and renamed into place, so a
+chunk that has it is whole.
 """
 import dataclasses
 import json

@@ -54,8 +54,11 @@ def main(argv=None):
 
 def render_set(options):
     """Renders all that the options ask for, unless it is there already."""
+    from records.demo_words import need_typeface
+
     identity = identity_of("covers", FORMAT, options)
     whole = lambda folder: _is_whole(folder, options)
+    need_typeface()
     if is_made(options.out_dir, identity, options.overwrite, "demo covers", whole):
         print(f"{options.out_dir} already holds these demo covers (format {FORMAT}); nothing to do")
         return

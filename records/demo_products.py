@@ -66,9 +66,11 @@ def render_set(options):
     """Renders all that the options ask for, unless it is there already."""
     import numpy as np
     from records.demo_catalogue import catalogue
+    from records.demo_words import need_typeface
 
     identity = identity_of("products", FORMAT, options)
     whole = lambda folder: all((folder / name).is_file() for name in FILES)
+    need_typeface()
     if is_made(options.out_dir, identity, options.overwrite, "demo products", whole):
         print(f"{options.out_dir} already holds these demo products (format {FORMAT}); nothing to do")
         return

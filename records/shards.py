@@ -1,4 +1,5 @@
 """Encoded records -> shuffled TFRecord shards and the table of where each record lies."""
+import concurrent.futures
 import os
 
 import numpy as np
@@ -6,10 +7,11 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from records.files import write_parts
+from records.files import sha256, write_parts
 from records.schema import FRAME_HEAD, FRAME_TAIL, serialise_example
 
 READ_BYTES = 32 << 20  # of records at a time
+MOST_THREADS = 4  # Python's own part of the work is one thread's
 
 
 def plan_shards(name, folds, lengths, shard_bytes, seed, shard_by="size", first=None):
@@ -31,6 +33,8 @@ def plan_shards(name, folds, lengths, shard_bytes, seed, shard_by="size", first=
         sizes = np.diff(first, append=len(lengths))[np.searchsorted(first, begins)]
         within = np.arange(len(lengths)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         order = np.repeat(begins, sizes) + within
+    starts = np.zeros(len(lengths), bool)
+    starts[begins] = True
     if shard_by == "size":
         parts = [(name + "-{}.tfrecord", order)]
     else:
@@ -39,28 +43,28 @@ def plan_shards(name, folds, lengths, shard_bytes, seed, shard_by="size", first=
     plan = []
     for pattern, rows in parts:
         count = max(1, round(lengths[rows].sum() / shard_bytes))
-        alone = np.array_split(np.flatnonzero(np.isin(rows, begins)), count)  # where what stays together begins
+        alone = np.array_split(np.flatnonzero(starts[rows]), count)  # where what stays together begins
         plan += [(pattern.format(f"{number:05d}-of-{count:05d}"), chosen) for number, chosen in enumerate(
             np.split(rows, [part[0] if len(part) else len(rows) for part in alone[1:]]))]
     return plan
 
 
-def write_shards(folder, plan, table, where, named):
+def write_shards(folder, plan, table, where, named, workers):
     """Writes the shards of plan_shards in `folder`, and manifest.csv, a row per record in their order.
 
     table: DataFrame, a row per record, numbered from 0. where: places.Places of the same records, where they
     lie now, encoded. named: makes of some rows of the table those of the manifest (`id`, `label`, `label_id`
     and perhaps `label_ids`, ...), to which `shard`, `offset` (of the serialised example, bytes from the
-    start of the shard) and `length` are added. Memory: the names of a shard's records, and READ_BYTES of
-    the records, for each of two threads.
+    start of the shard) and `length` are added. Memory: the names of a shard's records and READ_BYTES of
+    these, for each of `workers` threads, of which there are MOST_THREADS at most. Returns a dict of file,
+    records, bytes, sha256 for each shard.
     """
     files = [os.open(path, os.O_RDONLY) for path in where.files]
 
     def write(shard, rows):
         block, placed, position = named(table.iloc[rows]).reset_index(drop=True), [], 0
-        several = block["label_ids"] if "label_ids" in block else None
-        columns = zip(block["id"], block["label_id"].tolist(), block["label"],
-                      [None] * len(rows) if several is None else several)
+        several = block["label_ids"] if "label_ids" in block else [None] * len(rows)
+        columns = zip(block["id"], block["label_id"].tolist(), block["label"], several)
         with tf.io.TFRecordWriter(str(folder / shard)) as writer:
             for image, (record_id, label_id, label, label_ids) in zip(_read(files, where, rows), columns):
                 example = serialise_example(record_id, image, label_id, label, None if label_ids is None else
@@ -68,15 +72,24 @@ def write_shards(folder, plan, table, where, named):
                 writer.write(example)
                 placed.append((shard, position + FRAME_HEAD, len(example)))
                 position += FRAME_HEAD + len(example) + FRAME_TAIL
-                progress.update()
         block = pd.concat([block, pd.DataFrame(placed, columns=["shard", "offset", "length"])], axis=1)
-        return block.to_csv(index=False, header=shard == plan[0][0])
-    try:
+        told.append({"file": shard, "records": len(rows), "bytes": position, "sha256": sha256(folder / shard)})
+        return block.to_csv(index=False, header=shard == plan[0][0]), len(rows)
+
+    def rows_of_manifest(written):
         with tqdm(total=len(table), desc="shards", unit=" records", delay=2) as progress:
-            write_parts(folder / "manifest.csv", (write(shard, rows) for shard, rows in plan))
+            for text, count in written:
+                yield text
+                progress.update(count)
+    told, pool = [], concurrent.futures.ThreadPoolExecutor(min(workers, MOST_THREADS))
+    try:
+        write_parts(folder / "manifest.csv", rows_of_manifest(pool.map(write, *zip(*plan))))
     finally:
+        pool.shutdown(cancel_futures=True)
         for file in files:
             os.close(file)
+    order = {shard: place for place, (shard, _) in enumerate(plan)}
+    return sorted(told, key=lambda shard: order[shard["file"]])
 
 
 def _read(files, where, rows):

@@ -29,12 +29,10 @@ def write_store(folder, images, table, where, problems, fingerprint, options):
         parted, groups = counts, sorted(set(table["group"]))
     plan = plan_shards(options.name, table["fold"], where.length, options.shard_mb * 1e6, options.seed,
                        options.shard_by, first)
-    write_shards(folder, plan, table, where, named)
+    shards = write_shards(folder, plan, table, where, named, options.workers)
     pixels = max(1, sum(part["pixels"] for part in where.measured))  # 0: there may be no record
     mean = np.sum([part["sum"] for part in where.measured], axis=0) / pixels
     square = np.sum([part["squares"] for part in where.measured], axis=0) / pixels
-    shards = [{"file": name, "records": len(rows), "bytes": (folder / name).stat().st_size,
-               "sha256": sha256(folder / name)} for name, rows in plan]
     info = {
         "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

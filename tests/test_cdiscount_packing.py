@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import create_tfrecords
-from records import bson_index, places
+from records import bson_index, places, write_store
 from records.chunks import CropOptions, cut_records
 from records.image_columns import ImageColumns
 from records.images import decode_image
@@ -227,7 +227,7 @@ def test_pictures_that_turn_out_bad_later_take_their_product_along(tmp_path):
     assert store.manifest.id.tolist() == ["2_0"]
     sized = jpeg(4)[:jpeg(4).index(b"\xff\xda")] + b"\xff\xd9"  # only decoding shows that nothing is in it
     write_set(tmp_path / "shop2", [product(1, [jpeg(1), sized]), product(2, [jpeg(2)])])
-    with pytest.raises(SystemExit, match=r"_id 1 at byte 0: 1_1: the image cannot be decoded"):
+    with pytest.raises(SystemExit, match=r"_id 1 at byte 0: 1_1: not a readable image"):
         pack(tmp_path / "shop2", tmp_path / "store2")
     assert pack(tmp_path / "shop2", tmp_path / "store2", "--skip_bad").manifest.id.tolist() == ["2_0"]
 
@@ -257,9 +257,10 @@ def test_the_file_is_read_once(shop, tmp_path, monkeypatch):
 
 
 def test_a_packing_that_was_cut_off_goes_on(shop, tmp_path, monkeypatch, capsys):
-    from records import write_store
+    def killed(*_):
+        raise KeyboardInterrupt
     with monkeypatch.context() as patch:
-        patch.setattr(write_store, "write_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(write_store, "write_shards", killed)
         with pytest.raises(SystemExit, match="interrupted"):
             pack(shop[0], tmp_path / "store")
     store = pack(shop[0], tmp_path / "store")
@@ -301,7 +302,7 @@ def test_pages_for_a_detector_and_the_boxes_it_found(shop, tmp_path):
 
 
 @pytest.mark.parametrize("row, says", [
-    ("x,A,B,C", "category_id 'x' is not a whole number"), ("999,A,B,C", "999 stands in row 4 already"),
+    ("x,A,B,C", "category_id 'x' is not a whole number"), ("999,A,B,C", "category_id 999 stands in row 4 already"),
     ("5,A,,C", "category 5 has no category_level2")])
 def test_category_names_must_be_sound(shop, tmp_path, row, says):
     with open(shop[0] / "category_names.csv", "a") as file:
@@ -375,3 +376,11 @@ def test_columns_are_the_images_that_they_stand_for(shop):
     assert images[np.arange(100) % 2 == 1][0] == listed[1] and images.digest() != images[:50].digest()
     assert json.dumps([one.labels for one in listed]) == json.dumps(
         [[str(d["category_id"])] for d in shop[1] for _ in d["imgs"]])
+
+
+@pytest.mark.slow
+def test_memory_of_a_million_products(capsys):
+    """All processes together, whatever the machine has."""
+    from benchmarks import bson_packing
+    assert bson_packing.main(["--documents=1000000", "--side=32", "--repeats=1"]) < 2e9
+    assert "peak memory of all processes" in capsys.readouterr().out

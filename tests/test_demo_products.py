@@ -137,7 +137,7 @@ def test_boxes_are_where_the_words_are():
         bright = picture.mean(2) > 180
         for _, x, y, w, h in boxes:
             assert 0 <= x < x + w <= 180 and 0 <= y < y + h <= 180
-            assert bright[y:y + h, x:x + w].mean() > 0.6 and bright[y + h // 2, x + w // 2]
+            assert bright[y:y + h, x:x + w].mean() > 0.5 and bright[y + h // 2, x + w // 2]
             for axis, side in ((0, w), (1, h)):  # tight but for the turned corners
                 lit = np.flatnonzero(bright[y:y + h, x:x + w].any(axis))
                 assert lit[0] <= 2 and lit[-1] >= side - 3
@@ -189,6 +189,14 @@ def test_it_packs_as_the_competition_does(made, tmp_path):
     assert len(store.manifest) == sum(len(d["imgs"]) for d in documents(made / "train.bson"))
     test = open_store(tmp_path / "test")
     assert set(test.manifest.group) == {row["_id"] for row in read(made / "test_truth.csv")}
+
+
+@pytest.mark.parametrize("module", [demo_products, demo_covers])
+def test_without_a_typeface_that_is_said(module, tmp_path, monkeypatch):
+    monkeypatch.delattr(cv2, "FontFace")
+    with pytest.raises(SystemExit, match="rendering words needs OpenCV 5"):
+        module.main([f"--out_dir={tmp_path / 'x'}"])
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("module", ["demo_products", "demo_covers"])
