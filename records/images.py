@@ -10,6 +10,7 @@ Image.MAX_IMAGE_PIXELS = None  # the limit is ours: --max_megapixels
 
 MAX_MEGAPIXELS = 200
 EXIF_ORIENTATION = 0x0112
+JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of a baseline, extended or progressive picture's header
 
 
 class BadImage(ValueError):
@@ -57,6 +58,25 @@ def decode_image(data, max_megapixels=MAX_MEGAPIXELS):
         raise
     except (OSError, ValueError, SyntaxError, TypeError, struct.error) as error:
         raise BadImage(f"the image cannot be decoded ({error})") from error
+
+
+def plain_jpeg_size(data):
+    """(width, height) of a JPEG that any decoder shows alike, by its header alone; None of all else.
+
+    That is: whole to its end mark, 8 bits, gray or three colours, without EXIF, which may turn it.
+    """
+    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+        return None
+    at, last = 2, len(data) - 10
+    while at < last and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in JPEG_FRAMES:
+            bits, height, width, parts = struct.unpack_from(">BHHB", data, at + 4)
+            return (width, height) if bits == 8 and parts in (1, 3) and width and height else None
+        if marker == 0xE1 and data[at + 4:at + 8] == b"Exif":
+            return None
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+    return None
 
 
 def resize(image, size, fit="stretch"):
