@@ -8,6 +8,7 @@ from tensorflow import keras
 from jobs.augmentation import COLOUR_ONLY, augmentation
 from jobs.errors import OptionError, option_errors
 from jobs.run_directory import RunError, open_run, plan_run
+from jobs.vectors import open_vectors
 from models.centernet import build_centernet
 from models.classifier import build_classifier
 from pipeline.augmentation import InputFormat
@@ -126,17 +127,28 @@ class Session:
         return asked
 
     @functools.cached_property
+    def vectors(self):
+        """What comes beside the images: jobs.vectors.Vectors, or None."""
+        return open_vectors(self)
+
+    def image_source(self, rows, cache, channels):
+        """The images of `rows` of the store, with their vectors where there are any."""
+        self.strategy  # devices are settled before TensorFlow first uses one
+        o = self.options
+        source = image_source(self.store, rows, channels, cache, o.cache_dir,
+                              o.cache_gb and o.cache_gb * 1e9, o.buffer_size)
+        return self.vectors.beside(source, rows) if self.vectors else source
+
+    @functools.cached_property
     def source(self):
         """(images of every row in use, position of each row of the store in them)."""
-        self.strategy  # devices are settled before TensorFlow first uses one
         train_rows, val_rows = self.rows
         used = np.union1d(train_rows, val_rows) if self.begins_run else val_rows
         position = np.full(len(self.store.manifest), -1)
         position[used] = np.arange(len(used))
         only_preview = set(self.options.job) == {"preview"}
-        return image_source(self.store, used, self.input["channels"],
-                            "none" if only_preview else self.options.cache,
-                            self.options.cache_dir), position
+        return self.image_source(used, "none" if only_preview else self.options.cache,
+                                 self.input["channels"]), position
 
     @property
     def begins_run(self):
@@ -182,6 +194,7 @@ class Session:
         if odd:
             raise RunError(f"{self.store.folder} was packed with {', '.join(odd)}: pack it as the "
                            f"run {self.run.folder} was, or give another --run_dir")
+        self.vectors  # refused now, if they must be
 
     @property
     def input_format(self):

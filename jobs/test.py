@@ -3,14 +3,13 @@ import numpy as np
 
 from inference.predict import save_predictions
 from jobs.predictions import predicted_logits, predictions_path
-from pipeline.cache import image_source
 
 
 def run(session):
     store, run, o = session.store, session.run, session.options
     session.check_packing()
     rows = np.arange(len(store.manifest))
-    source = image_source(store, rows, run.info["input"]["channels"], o.cache, o.cache_dir)
+    source = session.image_source(rows, o.cache, run.info["input"]["channels"])
     logits = predicted_logits(session, source, rows, "predicting")
     path = predictions_path(session)
     save_predictions(path, store.manifest["id"].tolist(), run.class_names, logits,

@@ -3,6 +3,7 @@ from tensorflow import keras
 
 from models.backbones import build_backbone
 from models.heads import DEFAULT_TEMPERATURE, HEADS
+from models.joined_vector import join_vector
 from models.necks import NECKS
 from models.pooling import POOLINGS
 from models.random_layers import generators_with_state, track_generators
@@ -10,16 +11,19 @@ from models.random_layers import generators_with_state, track_generators
 
 def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", pooling="average",
                      temperature=None, weights=None, cls=keras.Model, neck="none", neck_width=None,
-                     dropout=0.0, **backbone_arguments):
+                     dropout=0.0, aux_inputs=0, aux_width=0, **backbone_arguments):
     """Build a classifier as one flat keras.Model.
 
     backbone: a name of models.backbones; input_shape: (h, w, c), c = 1 or 3; head: a name of HEADS;
     pooling: a name of POOLINGS; temperature: of the heads in DEFAULT_TEMPERATURE (None: theirs),
     not used by the others; weights: of the backbone (None, a published name or a file); cls: the
     kind of keras.Model; neck: a name of NECKS; neck_width: its channels (None: the published
-    ones); dropout: share of the features dropped before the head, >= 0 (no such layer) and < 1.
+    ones); dropout: share of the features dropped before the head, >= 0 (no such layer) and < 1;
+    aux_inputs: length of a vector beside the image (0: none), which joins the features above the neck;
+    aux_width: see models.joined_vector.
 
-    The model maps images, float [n, h, w, c] and normalised, to logits float32 [n, n_classes]; its
+    The model maps images, float [n, h, w, c] and normalised, or {"image": these, "aux": float
+    [n, aux_inputs]}, to logits float32 [n, n_classes]; its
     layers "pooling" and "head" are found by these names. Random weights are a pure function of
     the seed given to keras.utils.set_random_seed just before the call. Raises ValueError for
     unknown names, a width or dropout outside its range, and what build_backbone raises.
@@ -32,13 +36,17 @@ def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", poolin
         raise ValueError(f"dropout is >= 0 and < 1, got {dropout}")
     network = build_backbone(backbone, input_shape, weights, **backbone_arguments)
     features = neck_function(network.output, pooling_class(name="pooling"), n_classes, neck_width)
+    inputs = network.input
+    if aux_inputs:
+        inputs = {"image": network.input, "aux": keras.Input((aux_inputs,), name="aux")}
+        features = join_vector(features, inputs["aux"], aux_width)
     if dropout:
         with generators_with_state():
             features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
     head_options = ({"temperature": temperature}
                     if temperature is not None and head in DEFAULT_TEMPERATURE else {})
     logits = head_class(n_classes, name="head", **head_options)(features)
-    model = cls(network.input, logits, name="classifier")
+    model = cls(inputs, logits, name="classifier")
     track_generators(model)
     return model
 

@@ -93,9 +93,9 @@ def _checked(path, ids, values):
                            f"id, not {values.dtype} {list(values.shape)}: {REMEDY}")
     double = pd.Index(ids).duplicated()
     if double.any():
-        raise FeatureError(f"{path}: id {ids[double][0]!r} occurs twice: {REMEDY}")
+        raise FeatureError(f"{path}: id {str(ids[double][0])!r} occurs twice: {REMEDY}")
     odd = ~np.isfinite(values).all(axis=1)
     if odd.any():
-        raise FeatureError(f"{path}: the vector of {ids[odd][0]!r} is not finite in {odd.sum()} of "
+        raise FeatureError(f"{path}: the vector of {str(ids[odd][0])!r} is not finite in {odd.sum()} of "
                            f"{len(ids)} rows: {REMEDY}")
     return ids.astype(str), values
