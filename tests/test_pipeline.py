@@ -115,7 +115,7 @@ def test_training_batches_are_the_same_for_every_cache_and_resume(store, monkeyp
     rows = np.arange(len(labels))
 
     def batches(kind, **arguments):
-        source = image_source(store, rows, 1, kind, buffer_size=arguments.get("buffer_size"))
+        source = image_source(store, rows, 1, kind)
         return list(training_batches(
             source, rows, labels, 3, AUGMENT, FORMAT, batch_size=16, n_epochs=2,
             **{"seed": 1} | arguments).as_numpy_iterator())
@@ -127,10 +127,6 @@ def test_training_batches_are_the_same_for_every_cache_and_resume(store, monkeyp
     rest = batches("decoded", start_step=4)
     assert (rest[0][0] == whole[4][0]).all() and (rest[1][1] == whole[5][1]).all()
     assert (batches("decoded", seed=2)[0][0] != whole[0][0]).any()
-    blocks = batches("encoded", buffer_size=32)
-    for start in (0, 1, 4):
-        streamed = batches("none", buffer_size=32, start_step=start)
-        tf.nest.map_structure(np.testing.assert_array_equal, blocks[start:], streamed)
     for _, targets in whole:
         np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
 

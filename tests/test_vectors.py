@@ -134,7 +134,7 @@ def data(tmp_path_factory):
     told = np.array([int(group[1]) for group in groups])
     vectors = np.c_[1000 * np.eye(3)[told] + random.normal(size=(len(groups), 3)), np.full(len(groups), 7.0)]
     write_features(folder / "text.npz", groups, vectors, {"made": "here"})
-    write_features(folder / "other.npz", groups[::-1], np.roll(vectors, 1, axis=1)[::-1, [1, 2, 0, 3]], {})
+    write_features(folder / "other.npz", groups[::-1], vectors[::-1, [1, 2, 0, 3]], {})
     write_features(folder / "short.npz", groups[1:], vectors[1:], {})
     write_features(folder / "wide.npz", groups, np.c_[vectors, vectors], {})
     return folder
