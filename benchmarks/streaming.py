@@ -1,6 +1,6 @@
 """Training batches from a store that memory does not hold, against the same from memory.
 
-  python -m benchmarks.streaming                     about 2 minutes
+  python -m benchmarks.streaming                     about 3 minutes
   python -m benchmarks.streaming --records=200000 --buffer_size=65536 --seconds=20
 
 A store of --records JPEG of --size px is packed here, from --pictures that are drawn, repeated. Batches as
@@ -10,15 +10,17 @@ run.py trains on (random crops, normalised) come in turn from
   streaming  --cache=none --buffer_size: read from the shards in blocks; before each round the system is told
              to forget what it holds of them (posix_fadvise)
   random     --cache=none alone: each record read by itself; likewise
-  decoding   the limit: decoding the bytes in memory, nothing else
+  decoding   a limit: decoding the bytes in memory, nothing else
+  reading    a limit: reading the streaming way's windows, nothing else; likewise
 
-Each runs --repeats times for --seconds after its warm-up; a ratio is that of two runs of the same round. A
-window of the streaming way must be over in a run: --seconds is raised where it takes longer.
+Each runs --repeats times for --seconds after its warm-up, another one first in each round; a ratio is that of
+two runs of the same round. Images per second of processor time do without the work of others on the machine.
 """
 import argparse
 import os
 import pathlib
 import tempfile
+import time
 
 import numpy as np
 
@@ -95,6 +97,8 @@ def ways(store, options):
     from pipeline.batches import training_batches
     from pipeline.cache import image_source
     from pipeline.geometry import Geometry
+    from pipeline.order import training_positions
+    from pipeline.streaming import window_reader
 
     rows = np.arange(len(store.manifest))
     crops = Augmentation(Geometry(rrc_scale=CROP))
@@ -107,12 +111,25 @@ def ways(store, options):
             n_epochs=1 << 20, buffer_size=options.buffer_size))
     held, encoded = batches("encoded", None)
     at = tf.data.Dataset.from_tensor_slices(rows).repeat().batch(options.batch_size, drop_remainder=True)
+    windows = training_positions(np.zeros(len(rows), int), None, 2, options.batch_size, 1 << 20,
+                                 buffer_size=options.buffer_size, windows=True)
     return {"encoded": encoded, "streaming": batches("none", options.buffer_size)[1],
-            "random": batches("none", None)[1], "decoding": iter(held.fetch(at).prefetch(2))}
+            "random": batches("none", None)[1], "decoding": iter(held.fetch(at).prefetch(2)),
+            "reading": iter(window_reader(store, rows)(windows))}
+
+
+def pace(batches, options):
+    """Images of an endless iterator, in steady state: (per second, per second of processor time)."""
+    images_per_second(batches, options.batch_size, 0)  # warms up
+    wall, processor, count = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - wall < options.seconds:
+        next(batches)
+        count += options.batch_size
+    return count / (time.perf_counter() - wall), count / (time.process_time() - processor)
 
 
 def measure(options):
-    """{name: images/s float [repeats]}."""
+    """{name: float [repeats, 2], what `pace` gives}."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         store = pack(pathlib.Path(folder), options)
         size = store.manifest["length"].astype(int).sum()
@@ -121,10 +138,10 @@ def measure(options):
         measured = ways(store, options)
         rates = {name: [] for name in measured}
         for number in range(options.repeats):
-            for name, batches in measured.items():
+            for name in np.roll(list(measured), -number).tolist():
                 forget(store)
-                rates[name].append(images_per_second(batches, options.batch_size, options.seconds))
-                print(f"round {number + 1}: {name}: {rates[name][-1]:,.0f} images/s", flush=True)
+                rates[name].append(pace(measured[name], options))
+                print(f"round {number + 1}: {name}: {rates[name][-1][0]:,.0f} images/s", flush=True)
     return {name: np.array(values) for name, values in rates.items()}
 
 
@@ -135,7 +152,7 @@ def parse(argv=None):
             ("records", int, 20_000, "in the store"), ("pictures", int, 256, "that are drawn"),
             ("size", int, 180, "side of a picture, px"), ("shards", int, 4, "files of the store"),
             ("batch_size", int, 256, "images"), ("buffer_size", int, 4096, "records shuffled and read at a time"),
-            ("repeats", int, 5, "rounds"), ("seconds", float, 5, "of each run, after its warm-up")):
+            ("repeats", int, 6, "rounds"), ("seconds", float, 2.5, "of each run, after its warm-up")):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--folder", help="on the disk that is measured (default: the system's temporary one)")
     return parser.parse_args(argv)
@@ -145,9 +162,11 @@ def main(argv=None):
     import keras2  # noqa: F401  before TensorFlow
     rates = measure(parse(argv))
     print()
-    print_rows(["", "images/s", "of encoded", "of decoding"],
-               [[name, spread(rate, ",.0f"), spread(rate / rates["encoded"], ".2f"),
-                 spread(rate / rates["decoding"], ".2f")] for name, rate in rates.items()])
+    print_rows(["", "images/s", "of encoded", "of decoding", "images/s of a processor", "of encoded"],
+               [[name, spread(rate[:, 0], ",.0f"), *(spread((rate / rates[way])[:, 0], ".2f")
+                                                     for way in ("encoded", "decoding")),
+                 spread(rate[:, 1], ",.0f"), spread((rate / rates["encoded"])[:, 1], ".2f")]
+                for name, rate in rates.items()])
 
 
 if __name__ == "__main__":

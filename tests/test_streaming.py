@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import run
 import training.loop
+from jobs.errors import user_errors
 from pipeline import streaming
 from pipeline.cache import image_source
 from pipeline.order import training_positions
@@ -133,13 +134,13 @@ def test_a_streaming_run_that_was_cut_off_goes_on_bit_for_bit(store, tmp_path, m
 
 
 def test_a_damaged_shard_is_said_in_a_line(store, tmp_path):
-    copy = shutil.copytree(store.folder, tmp_path / "copy")
-    path = open_store(copy).shard_paths()[0]
-    with open(path, "r+b") as file:
+    copy = open_store(shutil.copytree(store.folder, tmp_path / "copy"))
+    with open(copy.shard_paths()[0], "r+b") as file:
         file.seek(40)
         file.write(b"\xff\x00\xff")
-    with pytest.raises(SystemExit, match="run.py: a shard of the store is damaged"):
-        run.main([*options(copy), "--job=train", f"--run_dir={tmp_path / 'run'}"])
+    with pytest.raises(SystemExit, match="run.py: a shard of the store is damaged .* copy the store again"):
+        with user_errors("run.py"):
+            list(window_reader(copy, np.arange(60))(windows_of([[0, 1]])))
 
 
 def test_cache_gb_is_of_auto(capsys):

@@ -147,6 +147,9 @@ def options(data, run_dir, **more):
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
+TEST = dict(n_epochs=None, lr=None, backbone=None, head=None, aux_width=None, val_fold=None, job="test")
+
+
 def refused(arguments):
     with pytest.raises(SystemExit) as stop:
         run.main(arguments)
@@ -163,11 +166,10 @@ def test_vectors_through_the_jobs(data, tmp_path, capsys):
     assert "4 numbers beside each image, 36 in" in capsys.readouterr().out
 
     # Test: by id, with any file that has them; what the vectors say changes what is predicted.
-    test = dict(n_epochs=None, lr=None, backbone=None, head=None, aux_width=None, val_fold=None, job="test")
     store, right = open_store(data / "store"), []
     labels = store.manifest.label_id.to_numpy(int)
     for file, shift in (("text", 0), ("other", 1)):
-        run.main(options(data, folder, **test | {"aux_features": data / f"{file}.npz"}))
+        run.main(options(data, folder, **TEST | {"aux_features": data / f"{file}.npz"}))
         (path,) = (folder / "predictions").glob("*[!l].npz")
         logits = load_predictions(path, store.manifest.id.tolist(), store.own_sha256)[1]
         right.append((logits.argmax(1) == labels).mean())
@@ -177,7 +179,7 @@ def test_vectors_through_the_jobs(data, tmp_path, capsys):
     for change, says in ((dict(aux_features=None), "was trained with a vector of 4 numbers"),
                          (dict(aux_features=data / "wide.npz"), "vectors of 8 numbers, the run .* takes 4"),
                          (dict(aux_features=data / "short.npz"), r"no vector for 2 of 72 records.*group 'p00'")):
-        message = refused(options(data, folder, **test | change))
+        message = refused(options(data, folder, **TEST | change))
         assert message.startswith("run.py: ") and re.search(says, message), message
     for job in ("predict", "grad_cam"):
         message = refused([f"--run_dir={folder}", f"--job={job}", f"--images={data / 'set'}"])
@@ -185,18 +187,6 @@ def test_vectors_through_the_jobs(data, tmp_path, capsys):
     assert "its --aux_features are others" in refused(options(data, folder, aux_features=data / "other.npz"))
     run.main(options(data, folder, job="train", aux_features=str(data / ".." / data.name / "text.npz")))
     assert "is finished" in capsys.readouterr().out
-
-    # From images alone to images with vectors: at first the vectors say nothing.
-    plain = tmp_path / "plain"
-    run.main(options(data, plain, aux_features=None, aux_width=None, n_epochs=1))
-    assert "trained without vectors" in refused(options(data, plain, **test))
-    run.main(options(data, tmp_path / "more", init_from=plain, n_epochs=1, lr=1e-9, freeze="norms", job="train"))
-    assert "vectors come in, with weights of 0" in capsys.readouterr().out
-    run.main(options(data, tmp_path / "more", **test))
-    run.main(options(data, plain, **test | {"aux_features": None}))
-    alike = [load_predictions(*(path / "predictions").glob("*[!l].npz"), store.manifest.id.tolist(),
-                              store.own_sha256)[1] for path in (tmp_path / "more", plain)]
-    np.testing.assert_allclose(*alike, atol=0.02)
 
 
 @pytest.mark.parametrize("given, says", [
@@ -228,3 +218,19 @@ def test_killed_runs_with_vectors_end_as_one_never_killed(data, tmp_path, capsys
     arguments = options(data, tmp_path, run_dir=None, mixup=0.2, checkpoint_every_steps=2, job=None)
     kill_and_resume.main(["--kills=2", "--inside_write=0.5", "--seed=1", *arguments])
     assert "bit-identical" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_from_images_alone_to_images_with_vectors(data, tmp_path, capsys):
+    """At first the vectors say nothing."""
+    store = open_store(data / "store")
+    plain = tmp_path / "plain"
+    run.main(options(data, plain, aux_features=None, aux_width=None, n_epochs=1))
+    assert "trained without vectors" in refused(options(data, plain, **TEST))
+    run.main(options(data, tmp_path / "more", init_from=plain, n_epochs=1, lr=1e-9, freeze="norms", job="train"))
+    assert "vectors come in, with weights of 0" in capsys.readouterr().out
+    run.main(options(data, tmp_path / "more", **TEST))
+    run.main(options(data, plain, **TEST | {"aux_features": None}))
+    alike = [load_predictions(*(path / "predictions").glob("*[!l].npz"), store.manifest.id.tolist(),
+                              store.own_sha256)[1] for path in (tmp_path / "more", plain)]
+    np.testing.assert_allclose(*alike, atol=0.02)
