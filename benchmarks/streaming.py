@@ -9,12 +9,12 @@ run.py trains on (random crops, normalised) come in turn from
   encoded    --cache=encoded: the bytes in memory, decoded anew every epoch
   streaming  --cache=none --buffer_size: read from the shards in blocks; before each round the system is told
              to forget what it holds of them (posix_fadvise)
-  random     --cache=none alone: each record read by itself; likewise
   decoding   a limit: decoding the bytes in memory, nothing else
   reading    a limit: reading the streaming way's windows, nothing else; likewise
 
-Each runs --repeats times for --seconds after its warm-up, another one first in each round; a ratio is that of
-two runs of the same round. Images per second of processor time do without the work of others on the machine.
+Each runs --repeats times for --seconds after its warm-up, another one first in each round, and the next one waits
+until all that is made ahead is there; a ratio is that of two runs of the same round. --seconds should last for a
+window of --buffer_size. Images per second of processor time do without some of the work of others on the machine.
 """
 import argparse
 import os
@@ -114,8 +114,7 @@ def ways(store, options):
     windows = training_positions(np.zeros(len(rows), int), None, 2, options.batch_size, 1 << 20,
                                  buffer_size=options.buffer_size, windows=True)
     return {"encoded": encoded, "streaming": batches("none", options.buffer_size)[1],
-            "random": batches("none", None)[1], "decoding": iter(held.fetch(at).prefetch(2)),
-            "reading": iter(window_reader(store, rows)(windows))}
+            "decoding": iter(held.fetch(at).prefetch(2)), "reading": iter(window_reader(store, rows)(windows))}
 
 
 def pace(batches, options):
@@ -125,7 +124,13 @@ def pace(batches, options):
     while time.perf_counter() - wall < options.seconds:
         next(batches)
         count += options.batch_size
-    return count / (time.perf_counter() - wall), count / (time.process_time() - processor)
+    rates = count / (time.perf_counter() - wall), count / (time.process_time() - processor)
+    busy = True
+    while busy:  # with what it makes ahead, at the cost of the next one
+        before = time.process_time()
+        time.sleep(0.3)
+        busy = time.process_time() - before > 0.05
+    return rates
 
 
 def measure(options):
@@ -151,8 +156,8 @@ def parse(argv=None):
     for name, kind, default, what in (
             ("records", int, 20_000, "in the store"), ("pictures", int, 256, "that are drawn"),
             ("size", int, 180, "side of a picture, px"), ("shards", int, 4, "files of the store"),
-            ("batch_size", int, 256, "images"), ("buffer_size", int, 4096, "records shuffled and read at a time"),
-            ("repeats", int, 6, "rounds"), ("seconds", float, 2.5, "of each run, after its warm-up")):
+            ("batch_size", int, 256, "images"), ("buffer_size", int, 2048, "records shuffled and read at a time"),
+            ("repeats", int, 6, "rounds"), ("seconds", float, 3, "of each run, after its warm-up")):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--folder", help="on the disk that is measured (default: the system's temporary one)")
     return parser.parse_args(argv)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import run
 import training.loop
+from benchmarks import streaming as benchmark
 from jobs.errors import user_errors
 from pipeline import streaming
 from pipeline.cache import image_source
@@ -18,6 +19,7 @@ from pipeline.streaming import window_reader
 from records.store import open_store
 from tests import kill_and_resume
 from tests.test_cache import pack
+from tests.test_input_benchmark import rows_of
 from training.snapshots import read_snapshot
 
 
@@ -153,3 +155,13 @@ def test_cache_gb_is_of_auto(capsys):
 def test_killed_streaming_runs_end_as_one_never_killed(store, capsys):
     kill_and_resume.main(["--kills=4", "--inside_write=0.3", "--seed=2", *options(store.folder, n_epochs=4, dropout=0.2, erase=0.5, mixup=0.2)])
     assert "bit-identical" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_rates_and_ratios(capsys):
+    benchmark.main(["--records=300", "--pictures=8", "--size=48", "--shards=3", "--batch_size=16", "--buffer_size=64",
+                    "--repeats=2", "--seconds=0.1"])
+    said = capsys.readouterr().out
+    rows = rows_of(said, "")
+    assert list(rows) == ["encoded", "streaming", "decoding", "reading"] and "300 records of" in said
+    assert rows["encoded"][1] == "1.00 (1.00..1.00)" == rows["decoding"][2]

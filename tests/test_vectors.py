@@ -213,9 +213,9 @@ def test_two_devices_take_their_own_vectors(data, tmp_path, where):
 
 
 @pytest.mark.slow
-def test_killed_runs_with_vectors_end_as_one_never_killed(data, tmp_path, capsys):
+def test_killed_runs_with_vectors_end_as_one_never_killed(data, capsys):
     from tests import kill_and_resume
-    arguments = options(data, tmp_path, run_dir=None, mixup=0.2, checkpoint_every_steps=2, job=None)
+    arguments = options(data, None, mixup=0.2, checkpoint_every_steps=2, job=None)
     kill_and_resume.main(["--kills=2", "--inside_write=0.5", "--seed=1", *arguments])
     assert "bit-identical" in capsys.readouterr().out
 
