@@ -103,7 +103,7 @@ def parse(argv=None):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", default=",".join(CHANNELS), help="separated by commas (default: %(default)s)")
     for name, default, what in (("classes", 5270, "that are told apart"), ("size", 160, "side of an image, px"),
-                                ("batch_size", 8, "images"), ("repeats", 5, "rounds")):
+                                ("batch_size", 4, "images"), ("repeats", 5, "rounds")):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)
     return parser.parse_args(argv)

@@ -157,7 +157,7 @@ def parse(argv=None):
             ("records", int, 20_000, "in the store"), ("pictures", int, 256, "that are drawn"),
             ("size", int, 180, "side of a picture, px"), ("shards", int, 4, "files of the store"),
             ("batch_size", int, 256, "images"), ("buffer_size", int, 2048, "records shuffled and read at a time"),
-            ("repeats", int, 6, "rounds"), ("seconds", float, 3, "of each run, after its warm-up")):
+            ("repeats", int, 9, "rounds"), ("seconds", float, 2, "of each run, after its warm-up")):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--folder", help="on the disk that is measured (default: the system's temporary one)")
     return parser.parse_args(argv)
