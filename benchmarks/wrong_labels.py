@@ -1,4 +1,4 @@
-"""How well the images of highest loss are those with another image's labels: on rendered artworks.
+"""How well the images left out for their loss are those with another image's labels: on rendered artworks.
 
   python -m benchmarks.wrong_labels --truth_csv data/demo_imet/imet/train_truth.csv RUN_OR_FOLDS...
 
@@ -16,7 +16,7 @@ from jobs.folds import fold_folders
 
 
 def found(losses, wrong):
-    """(recall, false share) by how many of the highest losses are left out, float [n] each."""
+    """(recall, false share) by how many of the highest are left out, float [n] each."""
     order = np.argsort(-losses, kind="stable")
     hits, count = np.cumsum(wrong[order]), np.arange(1, len(order) + 1)
     return hits / wrong.sum(), 1 - hits / count
@@ -32,11 +32,11 @@ def main():
         for run in fold_folders(folder) or [folder]:
             table = pd.read_csv(sorted((run / "example_losses").glob("*.csv"))[-1], dtype={"id": str})
             wrong = truth.loc[table["id"]].to_numpy()
-            recall, false = found(table["loss"].to_numpy(), wrong)
+            recall, false = found(table["excess"].to_numpy(), wrong)
             at = max(int(table["left_out"].sum()) - 1, 0)
             within = np.flatnonzero(false <= 0.3)
             best = f"; at most {recall[within].max():.3f} with 30% false" if len(within) else ""
-            print(f"{run}: {wrong.sum()} of {len(table)} have wrong labels; of the {at + 1} of highest loss "
+            print(f"{run}: {wrong.sum()} of {len(table)} have wrong labels; of the {at + 1} left out "
                   f"{1 - false[at]:.3f} are wrong, which is {recall[at]:.3f} of all{best}")
 
 

@@ -1,7 +1,9 @@
 """The loss of every training record after the epochs of --losses_after_epochs, and what follows from it.
 
 RUN/example_losses/after_epoch_003.csv holds id, label, loss, left_out (0 or 1), repeated (0 or 1), the
-highest loss first. A resumed run reads it, as all that is chosen follows from the losses in it.
+highest loss first; of several labels a record also excess, the loss above what its labels lead one to
+expect, by which it is then sorted and chosen. A resumed run reads it, as all that is chosen follows from
+the losses in it.
 """
 import csv
 
@@ -10,7 +12,7 @@ import numpy as np
 from inference.accuracy import on_device
 from inference.predict import Predictor, classifier
 from jobs.run_directory import RunError
-from pipeline.example_choice import choose_examples, worst_first
+from pipeline.example_choice import choose_examples, excess_losses, worst_first
 from records.files import replaced
 from training.workers import is_chief
 
@@ -19,7 +21,7 @@ class ExampleLosses:
     """An epoch_end hook of training.loop.Training, and the rows that train from a step on.
 
     drawn: int [m], rows of the store in an epoch, repeated ones repeatedly. steps: of an epoch. The
-    loss is the cross-entropy of the record's own label, whatever the run is trained with, of the
+    loss is the cross-entropy of the record's own label or labels, whatever the run is trained with, of the
     view that validates: no augmentation, mixing, margin or scaled target.
     """
 
@@ -54,8 +56,13 @@ class ExampleLosses:
 
     def _choice(self, epoch):
         o = self.session.options
-        return choose_examples(self.places, self.labels, self.measured[epoch], o.drop_worst,
+        return choose_examples(self.places, self.labels, self._rated(epoch), o.drop_worst,
                                o.mine_hardest, [o.seed, epoch])
+
+    def _rated(self, epoch):
+        """What the records are chosen by, float64 [records]."""
+        losses = self.measured[epoch]
+        return losses if self.labels.ndim == 1 else excess_losses(losses, self.labels)
 
     def _measure(self, model):
         session = self.session
@@ -79,12 +86,16 @@ class ExampleLosses:
         classes = np.array(self.session.class_names)
         names = (classes[self.labels] if self.labels.ndim == 1 else
                  np.array(["|".join(classes[row > 0]) for row in self.labels], object))
-        order = worst_first(losses)
+        columns = {"id": self._ids, "label": names, "loss": losses, "left_out": left_out.astype(int),
+                   "repeated": repeated.astype(int)}
+        rated = self._rated(epoch)
+        if rated is not losses:
+            columns["excess"] = np.round(rated, 6)
+        order = worst_first(rated)
         with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["id", "label", "loss", "left_out", "repeated"])
-            writer.writerows(zip(*(column[order].tolist() for column in (
-                self._ids, names, losses, left_out.astype(int), repeated.astype(int)))))
+            writer.writerow(columns)
+            writer.writerows(zip(*(column[order].tolist() for column in columns.values())))
 
     def _read(self, epoch):
         """The losses in the file, float64 [records]."""

@@ -84,7 +84,8 @@ def add_examples(parser):
                                "without augmentation, is written to RUN/example_losses/")
     examples.add_argument("--drop_worst", type=number(float, 0, 0.5), default=0.0,
                           help="share of the training records that are left out after those epochs: "
-                               "those of highest loss, whose labels may be wrong")
+                               "those of highest loss, whose labels may be wrong; of several labels a "
+                               "record, of highest loss above what its labels lead one to expect")
     examples.add_argument("--mine_hardest", type=number(float, 0, 0.5), default=0.0,
                           help="share of the records, those of highest loss that are not left out, "
                                "that come twice in an epoch from then on, instead of as many easy ones")

@@ -1,6 +1,8 @@
 """Which examples are left out of an epoch, and which come twice, by their losses: index arithmetic."""
 import numpy as np
 
+BLOCK = 4096  # records whose labels are held as float64 at a time
+
 
 def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
     """An epoch of the same length, without the worst records and with the hardest twice.
@@ -42,6 +44,29 @@ def choose_examples(places, labels, losses, drop_worst, mine_hardest, seed):
 def worst_first(losses):
     """Numbers of the records, int [n], the highest loss first; what is no number counts as infinite."""
     return np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")
+
+
+def excess_losses(losses, labels):
+    """How much higher each loss is than the record's labels lead one to expect, float64 [n].
+
+    losses: float [n]. labels: uint8 [n, classes], 1 for each of several. What is to be expected is a
+    constant and an amount for each label, by least squares over the records (each amount drawn to 0 as
+    by one record more); without it, the worst would be those of many or of rare labels. A loss that is
+    no finite number stays as it is, and has no say in what is to be expected.
+    """
+    losses = np.asarray(losses, np.float64)
+    finite = np.isfinite(losses)
+    width = labels.shape[1] + 1
+    products, sums = np.eye(width), np.zeros(width)
+    blocks = range(0, len(losses), BLOCK)
+    design = lambda start: np.pad(labels[start:start + BLOCK], ((0, 0), (0, 1)), constant_values=1).astype(np.float64)
+    for start in blocks:
+        known = finite[start:start + BLOCK]
+        rows = design(start)[known]  # [b, classes + 1], the last for the constant
+        products += rows.T @ rows
+        sums += rows.T @ losses[start:start + BLOCK][known]
+    amounts = np.linalg.solve(products, sums)
+    return np.where(finite, losses - np.concatenate([design(start) @ amounts for start in blocks] or [[]]), losses)
 
 
 def _filled(places, labels, left_out, random):

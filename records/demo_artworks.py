@@ -27,9 +27,10 @@ from typing import NamedTuple
 from arguments import Parser, number
 from records.demo_folder import identity_of, is_made, made_beside, write_csv
 
-FORMAT = 1            # of the folder; raise it when the same options make other files
+FORMAT = 2            # of the folder; raise it when the same options make other files
 FIRST_TEST = 1 << 20  # number of the first test image
 FINE = 2              # rendered at this many times the size of the picture
+GOLDEN = 0.618        # step of the hues from thing to thing: those of few steps lie far apart
 CHUNK = 25            # images of a worker's job
 TABLES = ("labels.csv", "train.csv", "sample_submission.csv", "train_truth.csv", "test_truth.csv", "places.csv")
 CULTURES_SHOWN = (0.06, 0.84, 0.10)                           # share of images that show 0, 1, 2
@@ -49,7 +50,7 @@ def parse_options(argv):
         description="Renders artworks, each of some culture's style with some things on it, in the layout of "
                     "the iMet Collection 2019.", usage="python -m records.demo_artworks [options]")
     what = parser.add_argument_group("what to render")
-    what.add_argument("--train_images", type=number(int, 2, FIRST_TEST), default=1500, help="in train.csv")
+    what.add_argument("--train_images", type=number(int, 2, FIRST_TEST), default=3000, help="in train.csv")
     what.add_argument("--test_images", type=number(int, 0, FIRST_TEST), default=300, help="in test/")
     what.add_argument("--size", type=number(int, 48, 2048), default=128,
                       help="about the longer side of a picture, px; of a few, a fifth to a quarter of it")
@@ -181,13 +182,13 @@ def draw_picture(seed, number_, size):
               for style, start, stop in zip(styles, ends, ends[1:])]  # two cultures: a panel each
     picture = np.ascontiguousarray(np.concatenate(panels, axis=1 if width > height else 0))
     places, boxes = [], []
-    side = min(longer, 1.6 * shorter) * FINE  # of which a thing takes 12% and more
+    side = min(longer, 1.6 * shorter) * FINE  # of which a thing takes 16% and more
     most = 0.4 if len(shown.tags) <= 3 else 0.28
     for tag in shown.tags:
-        half = side * rng.uniform(0.14, most) / 2
+        half = side * rng.uniform(0.18, most) / 2
         centre = _free_place(rng, boxes, half, width * FINE, height * FINE)
         boxes.append((*centre, half))
-        pen = Pen(picture, centre, half * 0.92, rng.uniform(-0.4, 0.4), *_colours(rng, picture, centre, half))
+        pen = Pen(picture, centre, half * 0.92, rng.uniform(-0.4, 0.4), *_colours(rng, tag, picture, centre, half))
         list(TAGS.values())[tag](pen)
         x0, y0, x1, y1 = (np.array(pen.box()) / FINE).tolist()
         x0, y0 = max(0, int(x0)), max(0, int(y0))
@@ -210,8 +211,9 @@ def _free_place(rng, boxes, half, width, height):
     return best
 
 
-def _colours(rng, picture, centre, half):
-    """A thing's two colours and its outline's, BGR 0..255, that stand out from what is there."""
+def _colours(rng, tag, picture, centre, half):
+    """A thing's two colours and its outline's, BGR 0..255, that stand out from what is there; the hues are
+    about the same for all things of a kind, so that small networks learn them from few pictures."""
     import cv2
     import numpy as np
     x, y = (int(v) for v in centre)
@@ -219,8 +221,9 @@ def _colours(rng, picture, centre, half):
     around = picture[max(0, y - reach):y + reach, max(0, x - reach):x + reach].mean((0, 1))
     dark = float(around @ (0.114, 0.587, 0.299)) < 120
     hue, apart, full, other_full, bright, outline = rng.random(6)  # as many, whatever is there
-    hsv = np.array([[[180 * hue, 120 + 110 * full, 215 + 40 * bright if dark else 95 + 105 * bright],
-                     [(180 * hue + 50 + 80 * apart) % 180, 120 + 110 * other_full, 240]]]).astype(np.uint8)
+    hue, apart = 180 * GOLDEN * tag + 8 * hue, 40 + 100 * GOLDEN * (tag // 5) % 100 + 8 * apart  # of 180
+    hsv = np.array([[[hue % 180, 170 + 80 * full, 215 + 40 * bright if dark else 95 + 105 * bright],
+                     [(hue + apart) % 180, 170 + 80 * other_full, 240]]]).astype(np.uint8)
     colour, other = (tuple(map(float, c)) for c in cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0])
     return colour, other, (20.0, 15.0, 15.0) if not dark or outline < 0.3 else (250.0, 250.0, 250.0)
 

@@ -13,7 +13,8 @@ import run
 from jobs.example_losses import ExampleLosses
 from jobs.run_directory import RunError
 from models.weight_files import read_layers
-from pipeline.example_choice import choose_examples
+from pipeline import example_choice
+from pipeline.example_choice import choose_examples, excess_losses
 from tests.helpers import make_classes
 from training.loop import Training
 
@@ -74,6 +75,29 @@ def test_half_hard_and_half_out_still_fill_an_epoch():
     result, left_out, repeated = choose_examples(np.arange(8), labels, losses, 0.5, 0.5, 0)
     assert len(result) == 8 and set(result) <= {0, 1, 2, 3}
     assert np.flatnonzero(repeated).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("n", [0, 1, 40, 300])
+def test_excess_is_what_ridge_regression_leaves(n, monkeypatch):
+    monkeypatch.setattr(example_choice, "BLOCK", 64)
+    random = np.random.default_rng(n)
+    labels = (random.random((n, 7)) < 0.3).astype(np.uint8)
+    labels[:, 6] = 0  # a label that nobody has
+    losses = random.exponential(size=n) + labels @ np.arange(7)
+    # As least squares with a row for each amount that says it is 0.
+    rows = np.vstack([np.hstack([labels, np.ones((n, 1))]), np.eye(8)])
+    amounts = np.linalg.lstsq(rows, np.append(losses, np.zeros(8)), rcond=None)[0]
+    np.testing.assert_allclose(excess_losses(losses, labels), losses - rows[:n] @ amounts, atol=1e-9)
+
+
+def test_many_or_rare_labels_alone_are_no_excess():
+    random = np.random.default_rng(3)
+    labels = (random.random((500, 20)) < np.linspace(0.02, 0.4, 20)).astype(np.uint8)
+    losses = labels @ np.linspace(3, 0.5, 20) + 0.1 * random.random(500)
+    losses[7] += 1  # less than what images of many labels have
+    losses[8], losses[9] = np.inf, np.nan
+    assert np.argmax(np.where(np.isfinite(losses), excess_losses(losses, labels), 0)) == 7
+    assert excess_losses(losses, labels)[8] == np.inf and np.isnan(excess_losses(losses, labels)[9])
 
 
 WRONG = ("000_0", "111_3")  # of the first class, in the folder of the second, and the other way round

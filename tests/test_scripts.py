@@ -206,7 +206,7 @@ def test_the_whole_of_system_c(tmp_path):
     demo_artworks.main([f"--out_dir={tmp_path / 'imet'}", "--train_images=150", "--test_images=20", "--size=64"])
     where = {"DATA_DIR": tmp_path / "imet", "STORES": tmp_path / "stores", "RUNS": tmp_path / "runs",
              "RECIPES": "recipes/demo/artworks.args recipes/demo/artworks_third.args",
-             "NOISY": "recipes/demo/artworks_noisy.args", "N_FOLDS": 3, "STACK_ROWS": 3000, "PROBABILITY": 0.05,
+             "NOISY": "recipes/demo/artworks_noisy.args", "N_FOLDS": 2, "STACK_ROWS": 3000, "PROBABILITY": 0.05,
              "TRUTH_CSV": tmp_path / "imet/test_truth.csv",
              "TRAIN_OPTIONS": "--n_epochs=1 --warmup_epochs=0 --losses_after_epochs=1 --backbone=wide_resnet10_2 --dim=24",
              "GROUP_OPTIONS": "--n_epochs=1 --losses_after_epochs= --drop_worst=0 --mine_hardest=0"}

@@ -24,7 +24,7 @@ if [[ -z ${DATA_DIR:-} ]]; then
   GROUP_OPTIONS=${GROUP_OPTIONS:---n_epochs=4 --lr=1e-3 --losses_after_epochs= --drop_worst=0 --mine_hardest=0}
   TRUTH_CSV=${TRUTH_CSV:-$DATA_DIR/test_truth.csv}
   STACK_ROWS=${STACK_ROWS:-60000}
-  N_FOLDS=${N_FOLDS:-3}
+  N_FOLDS=${N_FOLDS:-2}
 else
   place=imet
   RECIPES=${RECIPES:-$(echo recipes/imet/{seresnext101,resnet34,pnasnet5}.args)}
@@ -49,12 +49,14 @@ train_folds() {  # train_folds RECIPE RUN_DIR OPTION...
 }
 
 together() {  # together RUN JOB MEMBER,... OPTION...: a second level, fitted on the training store (unless
-  local store  # FITTED=yes) and used on the test store; the submission and its score
+  local store jobs=$2  # FITTED=yes) and used on the test store; the submission and its score
   for store in $([[ ${FITTED:-} ]] || echo "$TRAIN") "$TEST"; do
-    "$PYTHON" run.py --task=multilabel --data_tfrec_dir="$store" --run_dir="$RUNS/$1" --members="$3" --job="$2" \
+    if [[ $store == "$TEST" ]]; then
+      set -- "$@" --sample_submission="$DATA_DIR/sample_submission.csv" \
+        ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV" --score_csv="$TABLE" --score_name="$1"}
+      jobs+=,submit${TRUTH_CSV:+,score}
+    fi
+    "$PYTHON" run.py --task=multilabel --data_tfrec_dir="$store" --run_dir="$RUNS/$1" --members="$3" --job="$jobs" \
       $([[ $2 == ensemble || $store == "$TRAIN" ]] && echo --overwrite) "${@:4}" ${OPTIONS:-}
   done
-  "$PYTHON" run.py --task=multilabel --data_tfrec_dir="$TEST" --run_dir="$RUNS/$1" \
-    --job="submit${TRUTH_CSV:+,score}" --sample_submission="$DATA_DIR/sample_submission.csv" \
-    ${TRUTH_CSV:+--truth_csv="$TRUTH_CSV" --score_csv="$TABLE" --score_name="$1"} ${OPTIONS:-}
 }
