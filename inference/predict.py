@@ -14,13 +14,20 @@ def classifier(model, outputs, average="logits"):
     """The function of a Predictor that applies `outputs(logits, index)` to a classifier's logits,
     the mean over each record's views.
 
-    It takes images [b, views, h, w, c]. outputs: gives a dict of tensors [b, ...] from logits float32
+    It takes images [b, views, h, w, c], alone or as {"image": images, "aux": vectors [b, d]}, each vector
+    beside all views of its image. outputs: gives a dict of tensors [b, ...] from logits float32
     [b, classes] and index int64 [b]. average: logits; or probabilities, whose mean's logarithm then
     takes the place of the logits; or sigmoids, whose mean's logit does.
     """
     def apply(index, images):
+        vectors = None
+        if isinstance(images, dict):
+            images, vectors = images["image"], images["aux"]
         views = tf.shape(images)[1]
-        logits = model(tf.reshape(images, [-1, *model.input_shape[1:]]), training=False)
+        inputs = tf.reshape(images, [-1, *images.shape[-3:]])
+        if vectors is not None:
+            inputs = {"image": inputs, "aux": tf.repeat(vectors, views, axis=0)}
+        logits = model(inputs, training=False)
         logits = tf.reshape(tf.cast(logits, tf.float32), [-1, views, logits.shape[-1]])
         if average == "logits":
             return outputs(tf.reduce_mean(logits, axis=1), index)

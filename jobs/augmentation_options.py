@@ -90,6 +90,7 @@ def check(parser, options):
             (options.cutout_holes, ["cutout_size"], "is of --cutout_holes"),
             (options.aug_percentage, ["aug_number"], "is of --aug_percentage"),
             (any(getattr(options, kind) for kind in MIXES), ["mix_per"], "needs images that are mixed"),
+            (options.cache == "auto", ["cache_gb"], "is of --cache=auto"),
             (options.cache == "file", ["cache_dir"], "is of --cache=file")):
         for name in ignored:
             if not needed and getattr(options, name) != parser.get_default(name):

@@ -11,14 +11,15 @@ from jobs.run_directory import RunError
 from pipeline.file_cache import CacheError
 from pipeline.selection import SelectionError
 from records.annotations import AnnotationError
+from records.features import FeatureError
 from records.store import StoreError
 from training.devices import TPUNotReachable
 from training.loop import TrainingStopped
 from training.signals import Interrupted
 from training.snapshots import SnapshotError
 
-EXPECTED = (AnnotationError, CacheError, PredictionError, RunError, SelectionError, StoreError,
-            SnapshotError, SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
+EXPECTED = (AnnotationError, CacheError, FeatureError, PredictionError, RunError, SelectionError,
+            StoreError, SnapshotError, SubmissionError, TPUNotReachable, TrainingStopped, MemoryError)
 # How TensorFlow's decoders begin to say so.
 DAMAGED = ("Unknown image file format", "jpeg::Uncompress failed", "Invalid PNG",
            "Could not parse example")
@@ -42,6 +43,9 @@ def user_errors(program):
     except tf.errors.ResourceExhaustedError as error:
         sys.exit(f"{program}: the device ran out of memory: choose a smaller --batch_size or --dim "
                  f"({error.message[:200]})")
+    except tf.errors.DataLossError as error:
+        sys.exit(f"{program}: a shard of the store is damaged ({error.message[:200]}): copy the store again "
+                 "or repack it")
     except tf.errors.InvalidArgumentError as error:  # what tf.data makes of any error in it
         named = re.search(r"\bStoreError: (.*)", error.message)
         damaged = re.search(f"(?:{'|'.join(DAMAGED)}).*", error.message)

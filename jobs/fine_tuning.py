@@ -26,11 +26,15 @@ def prepare_weights(session, model):
 def init_from(model, source, run):
     """Puts the best weights of the run `source` into the model of `run`; returns what was done, in words.
 
-    Of a head that tells more classes apart those of the run, a head of other classes excepted. Raises
-    OptionError where they do not fit.
+    Of a head that tells more classes apart those of the run, a head of other classes excepted. A run whose
+    vectors (--aux_features) the source has not begins as if they were 0. Raises OptionError where they do
+    not fit.
     """
     stored = read_layers(source.weights()).layers
     targets = [layer for layer in model.layers if layer.weights]
+    with_vectors = bool(run.info.get("aux") and not source.info.get("aux"))
+    if with_vectors:
+        targets = [layer for layer in targets if layer.name != "aux_dense"]
     ours, theirs = ({k: v for k, v in r.info["network"].items() if k != "n_classes"}
                     for r in (run, source))
     other_classes = source.class_names != run.class_names
@@ -44,6 +48,9 @@ def init_from(model, source, run):
     columns = [places.get(name) for name in run.class_names]
     for layer, tensors in zip(targets, stored):
         shapes = [tuple(v.shape) for v in variables_of(layer)]
+        if with_vectors and layer.name == "head":  # its kernel gets rows for them
+            more = shapes[0][0] - tensors.arrays[0].shape[0]
+            tensors.arrays[0] = np.pad(tensors.arrays[0], [(0, max(more, 0)), (0, 0)])
         own = None if None in columns or not layer.name in HEADS else [
             array[..., columns] for array in tensors.arrays if array.shape[-1] == len(places)]
         if other_classes and own and shapes == [array.shape for array in own]:
@@ -63,7 +70,8 @@ def init_from(model, source, run):
         variable.assign(array)
     kept = len(targets) - len(left_out)
     return (f"{kept} of {len(targets)} layers from {source.folder}{cut_out}" +
-            (f"; left out, as the classes differ: {', '.join(left_out)}" if left_out else ""))
+            (f"; left out, as the classes differ: {', '.join(left_out)}" if left_out else "") +
+            ("; vectors come in, with weights of 0 in the head" if with_vectors else ""))
 
 
 def layer_rates_of(o, model):

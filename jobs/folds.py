@@ -95,7 +95,7 @@ def _finished(folder, options, fold):
         return False
     text = lambda value: str(value) if isinstance(value, pathlib.Path) else value
     return not options.overwrite and all(json.loads(json.dumps(text(ours[name]))) == theirs.get(name)
-                                         for name in set(ours) - FREE_OPTIONS)
+                                         for name in set(ours) - FREE_OPTIONS | {"aux_features"})
 
 
 def _call(command):

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from inference.predict import Predictor
 from jobs.errors import OptionError, option_errors
 from jobs.predict import image_paths, read_record
+from jobs.vectors import without_vectors
 from models.grad_cam import heat_maps
 from pipeline.cache import ImageSource
 from reports.example_grid import denormalise
@@ -24,6 +25,7 @@ SHEET = "sheet"
 
 
 def run(session):
+    without_vectors(session, "grad_cam")
     paths, run = image_paths(session.options.images), session.run
     names, asked = run.class_names, label_numbers(session.options.labels, run.class_names)
     with option_errors():

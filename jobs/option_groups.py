@@ -84,6 +84,8 @@ def add_data(parser):
                       default="auto",
                       help="images in memory decoded, encoded, or not at all; auto: the first that "
                            "half of the free memory holds; file: decoded in a file on a fast disk")
+    data.add_argument("--cache_gb", type=number(float, 0), metavar="G",
+                      help="most memory of --cache=auto, GB (default: half of the free memory)")
     data.add_argument("--cache_dir",
                       help="folder of --cache=file (default: STORE/cache)")
     data.add_argument("--truth_csv", type=path,
@@ -114,9 +116,10 @@ def add_data_classify(parser):
                       help="validation records of rarer classes count N // count times more "
                            "(system A: 20); 0: each counts once")
     data.add_argument("--buffer_size", type=number(int, 2), metavar="N",
-                      help="shuffle only within blocks of N records that are stored beside each other, and "
-                           "the blocks (default: all records with each other). With --cache=none it keeps "
-                           "together what lies together on a disk")
+                      help="shuffle N records at a time, drawn in blocks of up to 128 that are stored beside "
+                           "each other (default: all records with each other). With --cache=none they are read "
+                           "block by block, for stores that memory does not hold; about 4 N encoded records are "
+                           "then in memory")
     return data
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from inference.predict import Predictor, classifier
 from jobs.errors import OptionError
+from jobs.vectors import without_vectors
 from pipeline.cache import ImageSource
 from records.annotations import IMAGE_SUFFIXES
 from records.chunks import CropOptions, cut_records
@@ -26,6 +27,7 @@ PRINTED = 20
 
 
 def run(session):
+    without_vectors(session, "predict")
     paths, info = image_paths(session.options.images), session.run.info
     names, probabilities, shown = session.run.class_names, [], []
     predictor = Predictor(classifier(session.model, lambda logits, index: {"logits": logits},

@@ -11,6 +11,7 @@ MOST = 64  # examples in the picture
 def run(session):
     batches = augmented_batches(session, draw(session)[0], "host")
     images, targets = next(iter(batches.take(1)))
+    images = images["image"] if isinstance(images, dict) else images
     names = session.class_names
     draw_examples(session, images, [caption(row, names) for row in targets.numpy()[:MOST]])
 

@@ -16,6 +16,7 @@ from inference.predict import Predictor, classifier
 from inference.ranking import map_at_k, top_k
 from jobs.errors import OptionError, option_errors
 from jobs.val import check_classes, check_split
+from jobs.vectors import without_vectors
 from models.classifier import feature_model
 from pipeline.cache import image_source
 from records.files import replaced, write_json, write_text
@@ -26,6 +27,7 @@ NEW = "new_individual"
 
 
 def run(session):
+    without_vectors(session, "reidentify")
     session.check_packing()
     if session.store.info["source"] == "test":
         look_up(session)

@@ -33,10 +33,10 @@ class RunError(ValueError):
 # Options that say where things are, or how often to save: a run goes on whatever they are.
 FREE_OPTIONS = {"job", "run_dir", "overwrite", "resume", "dry_run", "preview_png", "data_tfrec_dir",
                 "data_dir", "data_preds_dir", "dim_pre", "truth_csv", "unread_csv",
-                "sample_submission", "cache", "cache_dir", "scales", "tpu_ip_or_name",
+                "sample_submission", "cache", "cache_dir", "cache_gb", "scales", "tpu_ip_or_name",
                 "tpu_project", "tpu_zone", "tpu_version", "checkpoint_every_steps",
                 "keep_checkpoints", "n_folds", "initial_fold", "final_fold", "last_fold", "images", "labels", "new_tfrec_dir",
-                "tta_number", "score_csv", "score_name", "only_val", "views", "views_mean", "pseudo_tfrec_dir", "members",
+                "tta_number", "score_csv", "score_name", "only_val", "views", "views_mean", "pseudo_tfrec_dir", "members", "aux_features",
                 "combine", "member_weights", "merge", "merge_iou", "merge_classes", "rank_by", "rescorer",
                 "rescorer_trials", "pseudo_probability", "thresholds", "least_labels", "stack", "stack_rows", "stack_epochs",
                 "keep_logits"}
@@ -151,6 +151,8 @@ def difference(old, new):
     if old["dataset"]["manifest_sha256"] != new["dataset"]["manifest_sha256"]:
         return (f"it is of another store or packing, {old['dataset']['folder']}, than "
                 f"{new['dataset']['folder']}")
+    if old.get("aux") != new.get("aux"):
+        return "its --aux_features are others"
     ours, theirs = new["options"], old["options"]
     for name in sorted((set(ours) | set(theirs)) - FREE_OPTIONS):
         if ours.get(name) != theirs.get(name):

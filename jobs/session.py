@@ -8,6 +8,7 @@ from tensorflow import keras
 from jobs.augmentation import COLOUR_ONLY, augmentation
 from jobs.errors import OptionError, option_errors
 from jobs.run_directory import RunError, open_run, plan_run
+from jobs.vectors import open_vectors
 from models.centernet import build_centernet
 from models.classifier import build_classifier
 from pipeline.augmentation import InputFormat
@@ -149,9 +150,13 @@ class Session:
         return asked
 
     @functools.cached_property
+    def vectors(self):
+        """What comes beside the images: jobs.vectors.Vectors, or None."""
+        return open_vectors(self)
+
+    @functools.cached_property
     def source(self):
         """(images of every row in use, position of each row of the store in them)."""
-        self.strategy  # devices are settled before TensorFlow first uses one
         train_rows, val_rows = self.rows
         used = np.union1d(train_rows, val_rows) if self.begins_run else val_rows
         position = np.full(len(self.store.manifest), -1)
@@ -160,15 +165,16 @@ class Session:
         return self.images_of(used, "none" if only_preview else self.options.cache), position
 
     def images_of(self, rows, cache=None):
-        """The ImageSource of rows of the store, in their order; of products, their pictures as the run has
-        them. cache: of pipeline.cache.CACHES; None: --cache."""
-        store, k, channels = self.store, self.product_images, self.input["channels"]
-        how = channels, cache or self.options.cache, self.options.cache_dir
+        """The ImageSource of rows of the store, in their order, with their vectors where there are any; of
+        products, their pictures as the run has them. cache: of pipeline.cache.CACHES; None: --cache."""
+        o, store, k = self.options, self.store, self.product_images
+        how = (self.input["channels"], cache or o.cache, o.cache_dir, o.cache_gb and o.cache_gb * 1e9,
+               o.buffer_size)
         if not self.begins_run:
             self.run.weights()  # of several runs together there are none
-        if k is None:
-            return image_source(store, rows, *how)
-        return product_source(image_source(store.packed, store.pictures_of(rows), *how), k, self.product_pooling)
+        source = image_source(store, rows, *how) if k is None else product_source(
+            image_source(store.packed, store.pictures_of(rows), *how), k, self.product_pooling)
+        return self.vectors.beside(source, rows) if self.vectors else source
 
     @property
     def product_pooling(self):
@@ -226,6 +232,7 @@ class Session:
         if odd:
             raise RunError(f"{self.store.folder} was packed with {', '.join(odd)}: pack it as the "
                            f"run {self.run.folder} was, or give another --run_dir")
+        self.vectors  # refused now, if they must be
 
     @property
     def input_format(self):

@@ -21,6 +21,9 @@ def open_teacher(session):
         odd = sorted(set(session.store.class_names) ^ set(teacher.class_names))[:3]
         raise OptionError(f"--teacher={o.teacher} has other classes than {session.store.folder}, they "
                           f"differ in {', '.join(odd) or 'their order'}: give a run of the same classes")
+    if teacher.info.get("aux"):
+        raise OptionError(f"--teacher={o.teacher} takes a vector beside each image, which a student has not: "
+                          "give a run that was trained without --aux_features")
     own, its = session.input, teacher.info["input"]
     if (own["size"], own["channels"]) != (its["size"], its["channels"]):
         raise OptionError(f"--teacher={o.teacher} takes images of {its['size']} px in {its['channels']} "

@@ -33,14 +33,14 @@ def run(session):
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
     drawn, steps = draw(session)
-    asked, teacher = session.augmentation, open_teacher(session)  # refused now, if they must be
+    asked, teacher, vectors = session.augmentation, open_teacher(session), session.vectors  # refused now, if at all
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
           f"{len(val_rows)} validation records, {len(session.class_names)} classes")
 
     # The run and its network.
-    session.plan_run(network=network(o) | level_heads(session), eval_crop=o.eval_crop,
-                     known_classes=store.known_classes, attribute_ids=attribute_ids(session),
-                     **product_entries(session))
+    session.plan_run(network=network(o, vectors) | level_heads(session), aux=vectors and vectors.info,
+                     eval_crop=o.eval_crop, known_classes=store.known_classes,
+                     attribute_ids=attribute_ids(session), **product_entries(session))
     if finished_before(session):
         return
     model = session.build(session.run, o.weights)
@@ -74,12 +74,14 @@ def run(session):
     train(session, model, steps, batches_of, validate, started, [examples])
 
 
-def network(o):
-    """The network entry of run.json: what models.classifier builds it from."""
+def network(o, vectors=None):
+    """The network entry of run.json: what models.classifier builds it from. vectors: of jobs.vectors."""
     entry = {"backbone": o.backbone, "head": o.head, "pooling": o.pooling}
     given = {"temperature": o.temperature, "stem_stride": o.stem_stride, "neck_width": o.neck_width,
              "dropout": o.dropout or None, "neck": None if o.neck == "none" else o.neck,
              "pictures": o.product_images if o.product_pooling == "features" else None}
+    if vectors:
+        given |= {"aux_inputs": vectors.info["width"], "aux_width": o.aux_width}
     return entry | {name: value for name, value in given.items() if value is not None}
 
 

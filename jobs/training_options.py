@@ -36,6 +36,13 @@ def add_head(parser):
                            "4096)")
     head.add_argument("--dropout", type=number(float, 0, 0.95), default=0.0,
                       help="share of the features before the head")
+    head.add_argument("--aux_features", type=path, metavar="FILE",
+                      help="preview, train, val, test: .npz of vectors by id of record, image or group (ids, "
+                           "features, made_by), one for each record of the store, that go into the network "
+                           "beside the image (default: none)")
+    head.add_argument("--aux_width", type=number(int, 0), default=128,
+                      help="of a dense layer with ReLU on the vectors, before they join the image's features "
+                           "above the neck; 0: none")
     head.add_argument("--loss", type=_loss, default="cross_entropy", metavar="NAME[:WEIGHT],...",
                       help="one of cross_entropy, focal, bce, binary_focal, lovasz_hinge, or a "
                            "weighted sum of several, such as binary_focal:1,lovasz_hinge:0.5 "
@@ -248,6 +255,13 @@ def check_classifier(parser, o):
         parser.error(f"--margin is of --head={', '.join(MARGINS)}, not {o.head}")
     if o.temperature is not None and o.head in ("softmax", "adacos"):
         parser.error(f"--temperature is not an option of --head={o.head}")
+    if o.aux_features:
+        if not set(o.job) & {"preview", "train", "val", "test"}:
+            parser.error(f"--aux_features is for --job=preview, train, val or test, not {o.job[0]}")
+        if o.teacher:
+            parser.error("--aux_features does not go with --teacher, which sees images alone")
+    elif o.aux_width != parser.get_default("aux_width"):
+        parser.error("--aux_width needs --aux_features")
     if o.neck_width is not None and o.neck == "none":
         parser.error("--neck_width needs --neck")
     if max(o.losses_after_epochs, default=0) > o.n_epochs:

@@ -3,6 +3,7 @@ from tensorflow import keras
 
 from models.backbones import build_backbone
 from models.heads import DEFAULT_TEMPERATURE, HEADS
+from models.joined_vector import join_vector
 from models.level_heads import LevelHeads
 from models.necks import NECKS
 from models.pooling import POOLINGS, MeanOfPictures
@@ -11,7 +12,7 @@ from models.random_layers import generators_with_state, track_generators
 
 def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", pooling="average",
                      temperature=None, weights=None, cls=keras.Model, neck="none", neck_width=None,
-                     dropout=0.0, pictures=None, level_sizes=(), **backbone_arguments):
+                     dropout=0.0, pictures=None, level_sizes=(), aux_inputs=0, aux_width=0, **backbone_arguments):
     """Build a classifier as one flat keras.Model.
 
     backbone: a name of models.backbones; input_shape: (h, w, c), c = 1 or 3; head: a name of HEADS;
@@ -20,9 +21,12 @@ def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", poolin
     kind of keras.Model; neck: a name of NECKS; neck_width: its channels (None: the published
     ones); dropout: share of the features dropped before the head, >= 0 (no such layer) and < 1; pictures:
     of a record, whose pooled features are averaged; None: a record is one image; level_sizes: categories of
-    each auxiliary head (models.level_heads), in a layer "head_levels" below the head.
+    each auxiliary head (models.level_heads), in a layer "head_levels" below the head; aux_inputs: length of a
+    vector beside each record (0: none), which joins the features above the neck; aux_width: see
+    models.joined_vector.
 
-    The model maps images, float [n, h, w, c] and normalised, to logits float32 [n, n_classes]; its
+    The model maps images, float [n, h, w, c] and normalised, or {"image": these, "aux": float
+    [n, aux_inputs]}, to logits float32 [n, n_classes]; its
     layers "pooling" and "head" are found by these names. With pictures it maps [n * pictures, h, w, c], those
     of a record one after the other, to logits [n, n_classes]: all below the pooling sees single images, so
     that every backbone will do and its weights are those of single images. Random weights are a pure function of
@@ -39,6 +43,10 @@ def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", poolin
     pooling_layer = pooling_class(name="pooling")
     mean = MeanOfPictures(pictures, name="pooling_pictures") if pictures else lambda x: x
     features = neck_function(network.output, lambda x: mean(pooling_layer(x)), n_classes, neck_width)
+    inputs = network.input
+    if aux_inputs:
+        inputs = {"image": network.input, "aux": keras.Input((aux_inputs,), name="aux")}
+        features = join_vector(features, inputs["aux"], aux_width)
     if dropout:
         with generators_with_state():
             features = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(features)
@@ -47,7 +55,7 @@ def build_classifier(backbone, input_shape, n_classes, head="l2_softmax", poolin
     head_options = ({"temperature": temperature}
                     if temperature is not None and head in DEFAULT_TEMPERATURE else {})
     logits = head_class(n_classes, name="head", **head_options)(features)
-    model = cls(network.input, logits, name="classifier")
+    model = cls(inputs, logits, name="classifier")
     track_generators(model)
     return model
 

@@ -73,7 +73,7 @@ def augment(images, targets, plan, augmentation, input_format, groups=1):
     """
     if images.shape.rank == 5:
         flat = lambda x: tf.reshape(x, [-1, *x.shape[2:]])
-        own = {name: tf.nest.map_structure(flat, part) for name, part in plan.items() if name != "target_scale"}
+        own = {name: tf.nest.map_structure(flat, part) for name, part in plan.items() if name not in ("target_scale", "vectors")}
         changed, _ = augment(flat(images), None, own, augmentation, input_format)
         return tf.reshape(changed, [*images.shape[:2], *changed.shape[1:]]), targets
     if "mixing" in plan:

@@ -36,7 +36,7 @@ def product_source(source, k, pooling):
     def apart(images):
         images = tf.reshape(images, [-1, k, *images.shape[1:]])
         return join_pictures(images) if pooling == "grid" else images
-    return dataclasses.replace(source, fetch=fetch, fetch_encoded=None, images=None,
+    return dataclasses.replace(source, fetch=fetch, fetch_encoded=None, images=None, stream=None,
                                pictures=k if pooling == "features" else None)
 
 

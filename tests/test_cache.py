@@ -67,6 +67,15 @@ def test_cache_is_chosen_by_free_memory():
         choose_cache("encoded", 100, 10, 19)
 
 
+def test_a_cache_takes_no_more_than_it_is_allowed():
+    assert choose_cache("auto", 100, 10, 1000, 100)[0] == "decoded"
+    assert choose_cache("auto", 100, 10, 1000, 99)[0] == "encoded"
+    assert choose_cache("auto", 100, 10, 1000, 19)[0] == "none"
+    assert choose_cache("auto", 100, 10, 99, 1000)[0] == "encoded"  # nor than is free
+    gb = 10**9
+    assert choose_cache("auto", 9 * gb, gb, 50 * gb, 3 * gb)[1].startswith("2.00 GB of 3.00 GB allowed; decoded would")
+
+
 def test_the_choice_says_what_is_needed_and_what_is_free():
     gb = 10**9
     assert choose_cache("auto", 2 * gb, gb, 5 * gb)[1] == "2.00 GB of 5.00 GB free"

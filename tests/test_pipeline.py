@@ -9,7 +9,7 @@ from pipeline.cache import image_source
 from pipeline.colour import Colour
 from pipeline.geometry import Geometry
 from pipeline.mixing import Mixing
-from pipeline.order import epoch_order, training_positions
+from pipeline.order import BLOCK, epoch_order, shuffle_blocks, training_positions
 from pipeline.views import view_maps
 from tests.test_cache import images_of, pack
 
@@ -49,28 +49,51 @@ def test_every_epoch_draws_anew_and_caps_every_class():
     assert set(first) != set(second)
 
 
-@pytest.mark.parametrize("cap", [None, 10])
-def test_shuffling_within_blocks_keeps_neighbours_together(cap):
-    """The order falls into blocks of neighbours, each in a random order; no two epochs part them alike."""
-    labels, size, starts = np.resize(LABELS, 1000), 64, set()
+@pytest.mark.parametrize("batch_size, buffer_size", [(10, 160), (7, 100), (16, 700), (64, 5)])
+def test_records_are_shuffled_with_those_of_some_blocks(batch_size, buffer_size):
+    """Each part of the order is made of blocks of neighbours, mixed; no two epochs part them alike."""
+    n, starts = 1001, set()
+    size, together = shuffle_blocks(buffer_size, batch_size)
+    part = size * together
+    assert part % batch_size == 0 and part <= max(buffer_size, batch_size) and size <= BLOCK
     for epoch in range(4):
-        order = epoch_order(labels, cap, 5, tf.constant(epoch, tf.int64), size).numpy()
-        taken = next(training_positions(labels, cap, 5, len(order), 9, epoch,
-                                        buffer_size=size).as_numpy_iterator())
-        assert order.tolist() == taken.tolist()  # in tf.data too
-        assert len(set(order)) == (1000 if cap is None else 30)
-        if cap is None:
-            shift = next(s for s in range(size) if np.count_nonzero(
-                np.diff((order + s) // size)) == len(set((np.arange(1000) + s) // size)) - 1)
-            blocks = np.split(order, np.flatnonzero(np.diff((order + shift) // size)) + 1)
-            assert 16 <= len(blocks) <= 17 and all(np.ptp(b) == len(b) - 1 for b in blocks)
-            assert all((np.diff(b) < 0).any() and (np.diff(b) > 0).any() for b in blocks if len(b) > 9)
-            assert [b.min() for b in blocks] != sorted(b.min() for b in blocks)
-            starts.add(shift)
-    assert len(starts) > 1 or cap
-    for size in (None, 1000, 5000):
-        everything = epoch_order(labels, cap, 5, tf.constant(1, tf.int64), size).numpy()
-        assert everything.tolist() == oracle_order(labels, cap, 5, 1)
+        order = epoch_order(np.zeros(n, int), None, 5, tf.constant(epoch, tf.int64), (size, together)).numpy()
+        assert sorted(order) == list(range(n))
+        parts = np.split(order, range(part, n, part))
+        # Parted as the ring of records is from one of its places, every part has whole blocks of it.
+        shifts = [s for s in range(n) if all((np.bincount((p + s) % n // size) % size == 0).all() for p in parts[:-1])]
+        assert shifts or size == 1
+        starts.update(shifts)
+        blocks = (parts[0] + (shifts or [0])[0]) % n // size
+        assert len(set(blocks)) == together and (np.diff(parts[0]) != 1).mean() > 0.9
+        assert blocks.min() < n // size / 2 < blocks.max() or together < 3
+    assert len(starts) > 1 or size == 1
+
+
+def test_parts_with_undersampled_classes_keep_their_order():
+    blocks, epoch = shuffle_blocks(60, 10), tf.constant(2, tf.int64)
+    whole = epoch_order(LABELS, None, 5, epoch, blocks).numpy()
+    taken, kept = {}, []
+    for row in whole:
+        taken[LABELS[row]] = taken.get(LABELS[row], 0) + 1
+        kept += [row] if taken[LABELS[row]] <= 10 else []
+    assert epoch_order(LABELS, 10, 5, epoch, blocks).numpy().tolist() == kept
+    everything = epoch_order(LABELS, None, 5, epoch, shuffle_blocks(100, 10)).numpy()
+    assert everything.tolist() == oracle_order(LABELS, None, 5, 2)  # all of them at a time
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 8, 11])
+def test_windows_are_what_is_shuffled_together(start):
+    """As batches they are the order; each ends where a part of the order does, wherever one starts."""
+    arguments = (LABELS, None, 3, 10, 3, start)  # 8 steps an epoch
+    windows = list(training_positions(*arguments, buffer_size=35, windows=True).as_numpy_iterator())
+    batches = list(training_positions(*arguments, buffer_size=35).as_numpy_iterator())
+    assert np.array_equal(np.concatenate(windows), batches) and len(batches) == 24 - start
+    ends = start + np.cumsum([len(window) for window in windows])
+    assert ends.tolist() == [end for end in (3, 6, 8, 11, 14, 16, 19, 22, 24) if end > start]
+    workers = [np.concatenate(list(training_positions(
+        *arguments, worker, 2, buffer_size=35, windows=True).as_numpy_iterator())) for worker in (0, 1)]
+    assert np.array_equal(np.concatenate(workers, axis=1), batches)
 
 
 def test_an_epoch_has_no_record_twice():

@@ -60,8 +60,8 @@ class TrainedClassifier(Trained, keras.Model):
     def _part(self, images, targets, over_all):
         """Of a micro-batch: its share of the loss, sums, and what AdaCos looks at."""
         distillation, levels = self.distillation(), self.levels()
-        if images.shape.rank == 5:  # several pictures a record
-            images = tf.reshape(images, [-1, *images.shape[2:]])
+        images = tf.nest.map_structure(lambda x: tf.reshape(x, [-1, *x.shape[2:]]) if x.shape.rank == 5 else x,
+                                       images)  # of several pictures a record
         sums = {}
         if levels:
             logits, extra, sums = self._levels_too(images, targets, *levels)

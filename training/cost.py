@@ -23,9 +23,9 @@ def network_flops(model, image_shape, pictures=1):
     """
     learned = [getattr(v, "values", [v])[0] for v in model.trainable_variables]  # on the first device
 
-    def passes(images):
+    def passes(inputs):
         with tf.GradientTape() as tape:
-            outputs = tf.nest.flatten(model(images, training=False))
+            outputs = tf.nest.flatten(model(inputs, training=False))
             total = tf.add_n([tf.reduce_sum(tf.cast(x, tf.float32)) for x in outputs])
         return total, [total, *tape.gradient(total, learned, unconnected_gradients="zero")]
 
@@ -33,7 +33,9 @@ def network_flops(model, image_shape, pictures=1):
     eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
-        traced = tf.compat.v1.wrap_function(passes, [tf.TensorSpec([pictures, *image_shape], tf.float32)])
+        traced = tf.compat.v1.wrap_function(passes, [tf.nest.map_structure(
+            lambda x: tf.TensorSpec([pictures, *image_shape] if x.shape.rank == 4 else [1, *x.shape[1:]],
+                                    tf.float32), model.input)])
     finally:
         tf.config.run_functions_eagerly(eager)
     return tuple(2 * sum(map(_multiply_adds, _needed_for(tf.nest.flatten(outputs))))

@@ -4,7 +4,7 @@ import contextlib
 from tensorflow import keras
 
 FREEZES = ("none", "norms", "backbone")
-ABOVE_BACKBONE = ("neck_", "pooling", "dropout", "head")  # begin the names of a classifier's own layers
+ABOVE_BACKBONE = ("neck_", "pooling", "aux", "dropout", "head")  # begin the names of a classifier's own layers
 
 
 def freeze(model, what):
