@@ -46,9 +46,10 @@ def window_reader(store, rows):
                 byte_offsets=begin[None]), tf.TensorSpec([], tf.string))
 
             def choose(found):
-                tf.debugging.Assert(tf.size(found, tf.int64) == count, [tf.strings.join(
+                whole = tf.debugging.Assert(tf.size(found, tf.int64) == count, [tf.strings.join(
                     ["StoreError: ", path, " ends early: copy it again or repack the store"])])
-                return tf.gather(found, row[first:after] - row[first])
+                with tf.control_dependencies([whole]):
+                    return tf.gather(found, row[first:after] - row[first])
             return records.take(count).batch(count).map(choose)
         pieces = tf.data.Dataset.from_tensor_slices((first, after)).interleave(
             read_piece, READERS, 1, num_parallel_calls=READERS, deterministic=True)
