@@ -49,7 +49,7 @@ def add_where(parser):
                             "imet: train.csv, labels.csv and train/ (test: sample_submission.csv, or else all "
                             "that lies in test/) of the iMet Collection 2019, images of several labels; "
                             "cdiscount: train.bson (test: test.bson) and category_names.csv of products with "
-                            "one or more pictures, whose JPEGs of --size are stored as they are; of 4096 of "
+                            "one or more pictures, whose JPEGs of --size are stored as they are; of 2048 of "
                             "them mean and std are taken")
     where.add_argument("--records", choices=["boxes", "pages", "titles"],
                        help="kuzushiji, coco: a record per box, or per page with its boxes kept "

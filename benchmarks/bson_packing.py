@@ -5,8 +5,8 @@
 
 A train.bson of products with one to four small pictures is rendered by repetition. Packing it (the whole
 command, with no index from before) and decoding every document with bson.decode_file_iter run in turn; the
-ratio is printed with its spread. What the command takes for a single document is its start, mostly
-TensorFlow's import, and the ratio without it stands beside. Memory is the sum of the resident sets of all
+ratio is printed with its spread. What the command takes for 5 documents is its start, mostly TensorFlow's
+import, and the ratio without it stands beside. Memory is the sum of the resident sets of all
 processes, sampled 20 times a second.
 """
 import argparse
@@ -25,6 +25,7 @@ import psutil
 PICTURES = 200  # different ones
 PER_PRODUCT = (1, 1, 2, 3, 1, 2, 1, 4)  # pictures
 CATEGORIES = 300
+FEW = 5  # documents, as many as there are folds
 
 
 def render(path, documents, side):
@@ -59,13 +60,14 @@ def packed(folder, side, workers):
     command = [sys.executable, "create_tfrecords.py", "--format=cdiscount", f"--data_dir={folder}",
                f"--out_dir={folder}/packed/store", f"--size={side}", "--n_folds=5", f"--workers={workers}"]
     start, most = time.perf_counter(), 0
-    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        most = max(most, resident(process))
-        time.sleep(0.05)
+    with open(folder / "log", "w") as log:
+        process = psutil.Popen(command, stdout=log, stderr=log)
+        while process.poll() is None:
+            most = max(most, resident(process))
+            time.sleep(0.05)
     seconds = time.perf_counter() - start
     if process.returncode:
-        raise SystemExit(f"packing failed: {' '.join(command)}")
+        raise SystemExit(f"{' '.join(command)} failed:\n{(folder / 'log').read_text()[-2000:]}")
     shutil.rmtree(folder / "packed")
     return seconds, most
 
@@ -93,8 +95,8 @@ def main(argv=None):
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        one, many = pathlib.Path(folder, "one"), pathlib.Path(folder, "many")
-        for place, documents in ((one, 1), (many, options.documents)):
+        few, many = pathlib.Path(folder, "few"), pathlib.Path(folder, "many")
+        for place, documents in ((few, FEW), (many, options.documents)):
             place.mkdir()
             render(place / "train.bson", documents, options.side)
         size = (many / "train.bson").stat().st_size
@@ -103,7 +105,7 @@ def main(argv=None):
         for _ in range(options.repeats):
             alone = read_alone(many / "train.bson")
             seconds, most = packed(many, options.side, options.workers)
-            start, _ = packed(one, options.side, options.workers)
+            start, _ = packed(few, options.side, options.workers)
             alone = (alone + read_alone(many / "train.bson")) / 2
             whole.append(alone / seconds)
             without_start.append(alone / max(seconds - start, 1e-9))

@@ -89,8 +89,9 @@ def pack_chunk(images, options, path, as_they_are=False):
             for record_id, record in zip(record_ids, cut_records(page, image.boxes, options),
                                          strict=True):
                 pixels += record.shape[0] * record.shape[1]
-                total += record.sum((0, 1), np.int64)  # exact, and so free of any order
-                squares += np.square(record, dtype=np.uint32).sum((0, 1), np.int64)
+                for sums, values in ((total, record), (squares, np.square(record, dtype=np.uint16))):
+                    # Exact, and so free of any order; OpenCV takes a thirtieth of NumPy's time.
+                    sums += np.array(cv2.sumElems(values)[:options.channels], np.int64)
                 if not as_they_are:
                     data = encode_image(record, options.encoding, options.jpeg_quality)
                     file.write(data)

@@ -1,8 +1,9 @@
 """The layout of a packed store, for those who write it and those who read it.
 
   dataset.json    class names, counts, statistics, options, a checksum per shard; written last
-  manifest.csv    a row per record, in shard order. Only where an image has several labels, or none:
-                  label_ids, whole numbers into class_names, ascending, separated by a space; label
+                  (of pictures kept as they are mean and std are of mean_std_sampled_of of them)
+  manifest.csv    a row per record, in shard order, those of a product side by side. Only where an
+                  image has several labels, or none: label_ids, whole numbers into class_names, ascending, separated by a space; label
                   and label_id are then those of unlabelled records, "" and -1
   images.csv      a row per source image: image_id, width, height (px), records, group
   boxes.csv       only where the records are pages: a row per box, px of the page as it was

@@ -9,7 +9,7 @@ from records.image_columns import ImageColumns
 PAGES_PER_CHUNK = 4
 IMAGES_PER_CHUNK = 256
 MOST_CHUNKS = 512  # their files are all open at once in the end
-SAMPLE = 4096  # pictures, of those whose bytes are taken as they are, that the statistics are of
+SAMPLE = 2048  # pictures, of those whose bytes are taken as they are, that the statistics are of
 
 
 class Chunk(NamedTuple):

@@ -380,7 +380,7 @@ def test_detections_written_are_read_back(tmp_path):
     (["--records=pages", "--share_rare=on"], "--share_rare does not go with pages"),
     (["--records=pages", "--source=test", "--detections=d"], "give --records=boxes"),
     (["--detections=d"], "--detections goes with --source=test"), (["--aspect=1"], "--aspect goes"),
-    (["--format=folder", "--records=pages"], "--records goes with --format=kuzushiji or coco, not"),
+    (["--format=folder", "--records=pages"], "--records goes with --format=kuzushiji or coco or cdiscount, not"),
     (["--format=folder", "--csv=x"], "--csv goes with --format=kuzushiji or csv"),
     (["--json=x"], "--json goes with --format=coco"), (["--format=coco"], "--json is needed"),
     (["--group_regex=x"], "--group_regex goes with --format=folder or coco"),

@@ -191,7 +191,7 @@ def test_an_option_that_came_later_leaves_older_stores_what_they_are(turtles, tm
     call = ["--format=folder", "--data_dir", tmp_path / "set", "--out_dir", tmp_path / "store", *FAST]
     pack(*call)
     capsys.readouterr()
-    later = {"shard_by", "known_classes", "multilabel", "class_list", "attribute_ids"}
+    later = {"shard_by", "known_classes", "multilabel", "class_list", "attribute_ids", "class_levels"}
     assert later == {f.name for f in packing.dataclasses.fields(packing.PackingOptions)
                      if f.default is not packing.dataclasses.MISSING}
     pack(*call, "--shard_by=size")
