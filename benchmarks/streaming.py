@@ -13,8 +13,8 @@ run.py trains on (random crops, normalised) come in turn from
   reading    a limit: reading the streaming way's windows, nothing else; likewise
 
 Each runs --repeats times for --seconds after its warm-up, another one first in each round, and the next one waits
-until all that is made ahead is there; a ratio is that of two runs of the same round. --seconds should last for a
-window of --buffer_size. Images per second of processor time do without some of the work of others on the machine.
+until all that is made ahead is there; a ratio is that of two runs of the same round. Over the rounds it should
+read some windows of --buffer_size. Images per second of processor time do without some of the work of others on the machine.
 """
 import argparse
 import os
@@ -125,11 +125,11 @@ def pace(batches, options):
         next(batches)
         count += options.batch_size
     rates = count / (time.perf_counter() - wall), count / (time.process_time() - processor)
-    busy = True
-    while busy:  # with what it makes ahead, at the cost of the next one
+    for _ in range(10):  # it is busy with what it makes ahead, at the cost of the next one
         before = time.process_time()
-        time.sleep(0.3)
-        busy = time.process_time() - before > 0.05
+        time.sleep(0.2)
+        if time.process_time() - before < 0.04:
+            break
     return rates
 
 
@@ -156,8 +156,8 @@ def parse(argv=None):
     for name, kind, default, what in (
             ("records", int, 20_000, "in the store"), ("pictures", int, 256, "that are drawn"),
             ("size", int, 180, "side of a picture, px"), ("shards", int, 4, "files of the store"),
-            ("batch_size", int, 256, "images"), ("buffer_size", int, 2048, "records shuffled and read at a time"),
-            ("repeats", int, 9, "rounds"), ("seconds", float, 2, "of each run, after its warm-up")):
+            ("batch_size", int, 128, "images"), ("buffer_size", int, 2048, "records shuffled and read at a time"),
+            ("repeats", int, 9, "rounds"), ("seconds", float, 1.5, "of each run, after its warm-up")):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--folder", help="on the disk that is measured (default: the system's temporary one)")
     return parser.parse_args(argv)
