@@ -1,7 +1,7 @@
 """Training batches from a store that memory does not hold, against the same from memory.
 
   python -m benchmarks.streaming                     about 3 minutes
-  python -m benchmarks.streaming --records=200000 --buffer_size=65536 --seconds=20
+  python -m benchmarks.streaming --records=200000 --buffer_size=65536 --seconds=20   a window's reading in each run
 
 A store of --records JPEG of --size px is packed here, from --pictures that are drawn, repeated. Batches as
 run.py trains on (random crops, normalised) come in turn from
@@ -12,9 +12,9 @@ run.py trains on (random crops, normalised) come in turn from
   decoding   a limit: decoding the bytes in memory, nothing else
   reading    a limit: reading the streaming way's windows, nothing else; likewise
 
-Each runs --repeats times for --seconds after its warm-up, another one first in each round, and the next one waits
-until all that is made ahead is there; a ratio is that of two runs of the same round. Over the rounds it should
-read some windows of --buffer_size. Images per second of processor time do without some of the work of others on the machine.
+Each runs --repeats times for --seconds after its warm-up, in another order in each round, and the next one waits
+until what is made ahead is there. A ratio is that of two runs of the same round; over the rounds some windows of
+--buffer_size should be read. Processor time counts less of what others do on the machine.
 """
 import argparse
 import os
