@@ -35,7 +35,8 @@ def draw(folder, pictures, size):
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(pictures):
-        coarse = cv2.resize(random.integers(0, 256, (9, 9, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+        coarse = random.integers(0, 256, (9, 9, 3), np.uint8)
+        coarse = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
         image = np.clip(coarse + random.normal(0, 4, coarse.shape), 0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / f"{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
@@ -75,7 +76,8 @@ def pack(folder, options):
     manifest["image_id"] = manifest["id"]
     text = manifest.to_csv(index=False)
     (folder / "store" / "manifest.csv").write_text(text)
-    info |= {"shards": shards, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest(), "n_records": len(rows)}
+    info |= {"shards": shards, "n_records": len(rows),
+             "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
     (folder / "store" / "dataset.json").write_text(json.dumps(info))
     return open_store(folder / "store")
 
@@ -139,7 +141,8 @@ def measure(options):
         store = pack(pathlib.Path(folder), options)
         size = store.manifest["length"].astype(int).sum()
         print(f"{options.records:,} records of {size / options.records / 1e3:.1f} kB, {size / 1e9:.2f} GB; "
-              f"{options.buffer_size:,} are shuffled at a time, {options.buffer_size * size / options.records / 1e6:,.0f} MB")
+              f"{options.buffer_size:,} are shuffled at a time, "
+              f"{options.buffer_size * size / options.records / 1e6:,.0f} MB")
         measured = ways(store, options)
         rates = {name: [] for name in measured}
         for number in range(options.repeats):

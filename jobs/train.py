@@ -32,13 +32,14 @@ def run(session):
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
     drawn, steps = draw(session)
-    asked, teacher, vectors = session.augmentation, open_teacher(session), session.vectors  # refused now, if at all
+    asked, teacher = session.augmentation, open_teacher(session)  # refused now, if they must be
+    vectors = session.vectors
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
           f"{len(val_rows)} validation records, {len(session.class_names)} classes")
 
     # The run and its network.
-    session.plan_run(network=network(o, vectors), aux=vectors and vectors.info, eval_crop=o.eval_crop, known_classes=store.known_classes,
-                     attribute_ids=attribute_ids(session))
+    session.plan_run(network=network(o, vectors), aux=vectors and vectors.info, eval_crop=o.eval_crop,
+                     known_classes=store.known_classes, attribute_ids=attribute_ids(session))
     if finished_before(session):
         return
     model = session.build(session.run, o.weights)
