@@ -73,7 +73,8 @@ def print_memory(backbone, neck, options):
     before = peak_memory()["process"]
     step, model = build(backbone, neck, options)
     step(), step()
-    print(peak_memory()["process"] - before, bytes_of(model.weights), bytes_of(optimizer_variables(model.optimizer)))
+    print(peak_memory()["process"] - before, bytes_of(model.weights),
+          bytes_of(optimizer_variables(model.optimizer)))
 
 
 def compare(backbone, options):
@@ -101,7 +102,8 @@ def compare(backbone, options):
 def parse(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bottleneck_head", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", default=",".join(CHANNELS), help="separated by commas (default: %(default)s)")
+    parser.add_argument("--backbones", default=",".join(CHANNELS),
+                        help="separated by commas (default: %(default)s)")
     for name, default, what in (("classes", 5270, "that are told apart"), ("size", 160, "side of an image, px"),
                                 ("batch_size", 4, "images"), ("repeats", 5, "rounds")):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (default: {default})")

@@ -3,8 +3,9 @@
   python -m benchmarks.heat_places --data_dir data/demo_imet/imet --run_dir RUN [--images 200]
 
 Of test images, which no run has seen: the labels that --job=grad_cam draws when none are asked for, the
-likeliest three, as far as they are things drawn at a known place (places.csv). Beside it the share of the
-image that these things cover, which is what a random place would score.
+likeliest three, as far as the run finds them likelier than not and they are things drawn at a known place
+(places.csv). Beside it the share of the image that these things cover, which is what a random place would
+score.
 """
 import argparse
 import pathlib
@@ -41,15 +42,15 @@ def main():
     number = {name: k for k, name in enumerate(session.run.class_names)}
 
     def look(index, images):
-        labels = tf.math.top_k(tf.cast(session.model(images[:, 0], training=False), tf.float32), MOST_LABELS).indices
-        return {"labels": labels, "heat": heat_of(images[:, 0], labels)}
+        logits, labels = tf.math.top_k(tf.cast(session.model(images[:, 0], training=False), tf.float32), MOST_LABELS)
+        return {"logits": logits, "labels": labels, "heat": heat_of(images[:, 0], labels)}
     predictor = Predictor(look, session.strategy)
     hits, covered = [], []
     for start in range(0, len(ids), AT_ONCE):
         part = paths[start:start + AT_ONCE]
         for image_id, path, seen in zip(ids[start:], part, looked_at(session, predictor, part)):
             _, width, height = open_image(path)
-            for label, heat in zip(seen["labels"], seen["heat"]):
+            for logit, label, heat in zip(seen["logits"], seen["labels"], seen["heat"]):
                 side = len(heat)
                 inside = np.zeros((side, side), bool)
                 for row in places[image_id].itertuples():
@@ -57,7 +58,7 @@ def main():
                         x0, x1 = (int(v * side / width) for v in (row.x, row.x + row.w))
                         y0, y1 = (int(v * side / height) for v in (row.y, row.y + row.h))
                         inside[y0:y1 + 1, x0:x1 + 1] = True
-                if inside.any() and heat.any():
+                if logit > 0 and inside.any() and heat.any():
                     hits.append(inside.flat[heat.argmax()])
                     covered.append(inside.mean())
     print(f"{method} of {o.run_dir}: of {len(hits)} labels of things on {len(ids)} images the hottest place lies "

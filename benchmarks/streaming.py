@@ -1,7 +1,7 @@
 """Training batches from a store that memory does not hold, against the same from memory.
 
   python -m benchmarks.streaming                     about 3 minutes
-  python -m benchmarks.streaming --records=200000 --buffer_size=65536 --seconds=20
+  python -m benchmarks.streaming --records=200000 --buffer_size=65536 --seconds=20   a window's reading in each run
 
 A store of --records JPEG of --size px is packed here, from --pictures that are drawn, repeated. Batches as
 run.py trains on (random crops, normalised) come in turn from
@@ -12,9 +12,9 @@ run.py trains on (random crops, normalised) come in turn from
   decoding   a limit: decoding the bytes in memory, nothing else
   reading    a limit: reading the streaming way's windows, nothing else; likewise
 
-Each runs --repeats times for --seconds after its warm-up, another one first in each round, and the next one waits
-until all that is made ahead is there; a ratio is that of two runs of the same round. --seconds should last for a
-window of --buffer_size. Images per second of processor time do without some of the work of others on the machine.
+Each runs --repeats times for --seconds after its warm-up, in another order in each round, and the next one waits
+until what is made ahead is there. A ratio is that of two runs of the same round; over the rounds some windows of
+--buffer_size should be read. Processor time counts less of what others do on the machine.
 """
 import argparse
 import os
@@ -35,7 +35,8 @@ def draw(folder, pictures, size):
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(pictures):
-        coarse = cv2.resize(random.integers(0, 256, (9, 9, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+        coarse = random.integers(0, 256, (9, 9, 3), np.uint8)
+        coarse = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
         image = np.clip(coarse + random.normal(0, 4, coarse.shape), 0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / f"{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
@@ -75,7 +76,8 @@ def pack(folder, options):
     manifest["image_id"] = manifest["id"]
     text = manifest.to_csv(index=False)
     (folder / "store" / "manifest.csv").write_text(text)
-    info |= {"shards": shards, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest(), "n_records": len(rows)}
+    info |= {"shards": shards, "n_records": len(rows),
+             "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
     (folder / "store" / "dataset.json").write_text(json.dumps(info))
     return open_store(folder / "store")
 
@@ -125,11 +127,11 @@ def pace(batches, options):
         next(batches)
         count += options.batch_size
     rates = count / (time.perf_counter() - wall), count / (time.process_time() - processor)
-    busy = True
-    while busy:  # with what it makes ahead, at the cost of the next one
+    for _ in range(10):  # it is busy with what it makes ahead, at the cost of the next one
         before = time.process_time()
-        time.sleep(0.3)
-        busy = time.process_time() - before > 0.05
+        time.sleep(0.2)
+        if time.process_time() - before < 0.04:
+            break
     return rates
 
 
@@ -139,7 +141,8 @@ def measure(options):
         store = pack(pathlib.Path(folder), options)
         size = store.manifest["length"].astype(int).sum()
         print(f"{options.records:,} records of {size / options.records / 1e3:.1f} kB, {size / 1e9:.2f} GB; "
-              f"{options.buffer_size:,} are shuffled at a time, {options.buffer_size * size / options.records / 1e6:,.0f} MB")
+              f"{options.buffer_size:,} are shuffled at a time, "
+              f"{options.buffer_size * size / options.records / 1e6:,.0f} MB")
         measured = ways(store, options)
         rates = {name: [] for name in measured}
         for number in range(options.repeats):
@@ -156,8 +159,8 @@ def parse(argv=None):
     for name, kind, default, what in (
             ("records", int, 20_000, "in the store"), ("pictures", int, 256, "that are drawn"),
             ("size", int, 180, "side of a picture, px"), ("shards", int, 4, "files of the store"),
-            ("batch_size", int, 256, "images"), ("buffer_size", int, 2048, "records shuffled and read at a time"),
-            ("repeats", int, 9, "rounds"), ("seconds", float, 2, "of each run, after its warm-up")):
+            ("batch_size", int, 128, "images"), ("buffer_size", int, 2048, "records shuffled and read at a time"),
+            ("repeats", int, 9, "rounds"), ("seconds", float, 1.5, "of each run, after its warm-up")):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
     parser.add_argument("--folder", help="on the disk that is measured (default: the system's temporary one)")
     return parser.parse_args(argv)

@@ -25,6 +25,8 @@ def found(losses, wrong):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truth_csv", required=True, help="id,attribute_ids,is_wrong")
+    parser.add_argument("--share", type=float, help="of the records, as if --drop_worst had been this "
+                                                    "(default: what it was)")
     parser.add_argument("runs", nargs="+", type=pathlib.Path, help="runs, or folders of folds")
     o = parser.parse_args()
     truth = pd.read_csv(o.truth_csv, dtype={"id": str}).set_index("id")["is_wrong"] == 1
@@ -33,7 +35,7 @@ def main():
             table = pd.read_csv(sorted((run / "example_losses").glob("*.csv"))[-1], dtype={"id": str})
             wrong = truth.loc[table["id"]].to_numpy()
             recall, false = found(table["excess"].to_numpy(), wrong)
-            at = max(int(table["left_out"].sum()) - 1, 0)
+            at = max((int(table["left_out"].sum()) if o.share is None else round(o.share * len(table))) - 1, 0)
             within = np.flatnonzero(false <= 0.3)
             best = f"; at most {recall[within].max():.3f} with 30% false" if len(within) else ""
             print(f"{run}: {wrong.sum()} of {len(table)} have wrong labels; of the {at + 1} left out "

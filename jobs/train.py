@@ -33,7 +33,8 @@ def run(session):
     # Data: who trains, how often.
     train_rows, val_rows = session.rows
     drawn, steps = draw(session)
-    asked, teacher, vectors = session.augmentation, open_teacher(session), session.vectors  # refused now, if at all
+    asked, teacher = session.augmentation, open_teacher(session)  # refused now, if they must be
+    vectors = session.vectors
     print(f"data: {len(train_rows)} training records ({steps * o.batch_size} an epoch), "
           f"{len(val_rows)} validation records, {len(session.class_names)} classes")
 

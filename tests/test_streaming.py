@@ -153,7 +153,8 @@ def test_cache_gb_is_of_auto(capsys):
 
 @pytest.mark.slow
 def test_killed_streaming_runs_end_as_one_never_killed(store, capsys):
-    kill_and_resume.main(["--kills=4", "--inside_write=0.3", "--seed=2", *options(store.folder, n_epochs=4, dropout=0.2, erase=0.5, mixup=0.2)])
+    arguments = options(store.folder, n_epochs=4, dropout=0.2, erase=0.5, mixup=0.2)
+    kill_and_resume.main(["--kills=4", "--inside_write=0.3", "--seed=2", *arguments])
     assert "bit-identical" in capsys.readouterr().out
 
 
