@@ -82,8 +82,7 @@ def image_source(store, rows, channels, cache="auto", cache_dir=None):
     channels: 1 or 3, as the network takes them. cache: one of CACHES. cache_dir: str, folder of the
     file cache, by default STORE/cache. Prints which cache was chosen and why.
     """
-    size = store.info["image"]["size"]
-    shape = (size, size, channels)
+    shape = (*store.record_size, channels)
     image_bytes = int(np.prod(shape))
     encoded_bytes = int(store.manifest["length"].to_numpy(np.int64)[rows].sum())
     kind, why = choose_cache(cache, len(rows) * image_bytes, encoded_bytes, free_memory())

@@ -1,7 +1,8 @@
 """The layout of a packed store, for those who write it and those who read it.
 
   dataset.json    class names, counts, statistics, options, a checksum per shard; written last
-  manifest.csv    a row per record, in shard order. Only where an image has several labels, or none:
+  manifest.csv    a row per record, in shard order. Of lines of text, label is the text and label_id -1;
+                  class_names are then the characters, and dataset.json has them as `characters` too. Only where an image has several labels, or none:
                   label_ids, whole numbers into class_names, ascending, separated by a space; label
                   and label_id are then those of unlabelled records, "" and -1
   images.csv      a row per source image: image_id, width, height (px), records, group
