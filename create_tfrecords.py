@@ -106,7 +106,7 @@ def add_record(parser):
                              "pad: kept, filled; crop: the middle. Of an image 25 times as long as wide "
                              "stretch squeezes its length 25 times as much as its width, pad leaves a "
                              "strip a 25th of the record wide, crop shows a 25th of it; "
-                             "line: a line of text, its aspect ratio kept, filled at the right to --size x "
+                             "line: a line of text, its aspect ratio kept, filled at both ends to --size x "
                              "--aspect wide; column: the same of what reads downwards, turned first "
                              "(default: stretch_area for imet, line for text, column for columns, else stretch)")
     record.add_argument("--margin", type=number(float, 0, 10),

@@ -97,8 +97,8 @@ def resize(image, size, fit="stretch"):
 def fit_line(image, height, width, turned=False):
     """A line of text, uint8 [height, width, c], of an image uint8 [h, w, c] of it.
 
-    Its aspect ratio is kept: as high as it may be without being wider than `width`, at the left, in the
-    middle of the height; around it is the mean colour of its border. turned: by a quarter, counter-clockwise,
+    Its aspect ratio is kept: as high as it may be without being wider than `width`, in the middle, so that
+    no augmentation moves an end out of the record that has room; around it is the mean colour of its border. turned: by a quarter, counter-clockwise,
     first, so that what was read downwards is read from left to right. Shrinks by area, enlarges by bicubic
     interpolation.
     """
@@ -112,8 +112,8 @@ def fit_line(image, height, width, turned=False):
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     line = np.empty((height, width, channels), np.uint8)
     line[:] = border.mean(0).round()
-    top = (height - h) // 2
-    line[top:top + h, :w] = image
+    top, left = (height - h) // 2, (width - w) // 2
+    line[top:top + h, left:left + w] = image
     return line
 
 

@@ -85,17 +85,17 @@ def test_a_line_keeps_its_aspect():
     image = random.integers(0, 256, (10, 24, 3)).astype(np.uint8)
     line = fit_line(image, 20, 80)
     enlarged = cv2.resize(image, (48, 20), interpolation=cv2.INTER_CUBIC)
-    assert (line[:, :48] == enlarged).all()
+    assert (line[:, 16:64] == enlarged).all()
     border = np.concatenate([enlarged[0], enlarged[-1], enlarged[:, 0], enlarged[:, -1]])
-    assert (line[:, 48:] == border.mean(0).round()).all()
-    wide = fit_line(image, 20, 12)  # as wide as it may be, in the middle of the height
+    assert (line[:, :16] == border.mean(0).round()).all() and (line[:, 64:] == line[0, 0]).all()
+    wide = fit_line(image, 20, 12)  # as wide as it may be
     small = cv2.resize(image, (12, 5), interpolation=cv2.INTER_AREA)
     assert (wide[7:12] == small).all() and len(np.unique(wide[:7].reshape(-1, 3), axis=0)) == 1
     assert (fit_line(image, 20, 12, turned=True) == fit_line(np.ascontiguousarray(np.rot90(image)), 20, 12)).all()
     bright = np.zeros((40, 10, 1), np.uint8)
     bright[:10] = 255  # at the top, so that it is read first
-    turned = fit_line(bright, 10, 60, turned=True)
-    assert (turned[:, :10] == 255).all() and (turned[:, 10:40] == 0).all()
+    turned = fit_line(bright, 10, 40, turned=True)
+    assert (turned[:, :10] == 255).all() and (turned[:, 10:] == 0).all()
 
 
 @pytest.fixture
