@@ -20,6 +20,9 @@ Turtle Recall's individuals, in 5 folds with shards of their own; and its test s
 iMet's artworks, with several labels each, in 5 folds that share out every label; and its test set:
   python create_tfrecords.py @recipes/imet/pack416.args --data_dir=imet --out_dir=data/i416
   python create_tfrecords.py @recipes/imet/pack416.args --source=test --data_dir=imet --out_dir=data/it
+Cdiscount's products, a record per picture, in 5 folds that keep a product together; and its test set:
+  python create_tfrecords.py --format=cdiscount --n_folds=5 --data_dir=cdiscount --out_dir=data/c180
+  python create_tfrecords.py --format=cdiscount --source=test --data_dir=cdiscount --out_dir=data/ct
 """
 import os
 import re
@@ -29,15 +32,16 @@ from arguments import Parser, number, on_off, output_name, path
 
 GOES_WITH = {  # options that only some formats have
     "csv": ["kuzushiji", "csv", "text"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
-    "records": ["kuzushiji", "coco"], "detections": ["kuzushiji"],
+    "records": ["kuzushiji", "coco", "cdiscount"], "detections": ["kuzushiji", "cdiscount"],
+    "bson": ["cdiscount"],
     "pseudo": ["kuzushiji", "folder", "csv", "turtle", "imet"],
     "group_regex": ["folder", "coco"]}
 
 
 def add_where(parser):
     where = parser.add_argument_group("what and where")
-    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv", "text", "turtle", "imet"],
-                       default="kuzushiji",
+    where.add_argument("--format", default="kuzushiji",
+                       choices=["kuzushiji", "coco", "folder", "csv", "text", "turtle", "imet", "cdiscount"],
                        help="kuzushiji: pages with boxes in the Kaggle layout; "
                             "coco: images with boxes in COCO's JSON; "
                             "folder: a folder (or zip) with a folder per class; "
@@ -47,17 +51,22 @@ def add_where(parser):
                             "turtle: train.csv and extra_images.csv (or test.csv) and images/ of Turtle "
                             "Recall; dataset.json marks the individuals of train.csv as known; "
                             "imet: train.csv, labels.csv and train/ (test: sample_submission.csv, or else all "
-                            "that lies in test/) of the iMet Collection 2019, images of several labels")
+                            "that lies in test/) of the iMet Collection 2019, images of several labels; "
+                            "cdiscount: train.bson (test: test.bson) and category_names.csv of products with "
+                            "one or more pictures, whose JPEGs of --size are stored as they are; of 4096 of "
+                            "them mean and std are taken")
     where.add_argument("--records", choices=["boxes", "pages", "titles", "columns"],
                        help="kuzushiji, coco: a record per box, or per page with its boxes kept "
                             "beside it in boxes.csv (default: boxes for kuzushiji, pages for "
-                            "coco); of folder, csv, text, turtle and imet each image is a record. titles: of "
+                            "coco); of folder, csv, text, turtle, imet and cdiscount each image is a record. Of "
+                            "cdiscount with --source=test also pages, for a detector, or boxes, those of "
+                            "--detections, either of which takes 3 kB of memory a picture. titles: of "
                             "kuzushiji, a record per page, whose label is its book; columns: of kuzushiji, a "
                             "record per column of characters, turned so that it reads from left to right, whose "
                             "label is its text")
     where.add_argument("--data_dir", type=path,
                        help="folder of the images (kuzushiji: of train.csv and train_images; "
-                            "turtle, imet: of its tables and images; folder: or a zip file; coco: "
+                            "turtle, imet, cdiscount: of its tables and images; folder: or a zip file; coco: "
                             "--image_dir will do)")
     where.add_argument("--out_dir", type=path, help="folder of the packed store")
     where.add_argument("--csv", type=path,
@@ -68,12 +77,15 @@ def add_where(parser):
                        help="coco: the annotations, a file like instances_train2017.json. It is "
                             "read into memory, of which it needs about twice its size. Boxes are "
                             "rounded outward to whole px (no default)")
+    where.add_argument("--bson", type=path,
+                       help="cdiscount: the products (default: DATA_DIR/train.bson, with --source=test "
+                            "DATA_DIR/test.bson). An index of it is kept beside OUT_DIR")
     where.add_argument("--image_dir", type=path,
                        help="kuzushiji: folder of the pages (default: DATA_DIR/train_images, with "
                             "--source=test DATA_DIR/test_images, or DATA_DIR if there is none); "
                             "coco: what file names are relative to (default: DATA_DIR)")
     where.add_argument("--detections", type=path,
-                       help="kuzushiji, --source=test, a record per box: the boxes, as run.py "
+                       help="kuzushiji, cdiscount, --source=test, a record per box: the boxes, as run.py "
                             "--job=detect writes them: image_id,x,y,w,h,score,label,label_score, "
                             "px (default: those of --csv)")
     where.add_argument("--pseudo", type=path,
@@ -93,13 +105,13 @@ def add_where(parser):
 def add_record(parser):
     record = parser.add_argument_group("records")
     record.add_argument("--size", type=number(int, 8, 4096),
-                        help="side of the square record, or height of a line of text, px (default: 1536 for "
-                             "pages, 32 for lines, else 124)")
+                        help="side of the square record, or height of a line of text, px (default: 32 for lines, "
+                             "180 for images and pages of cdiscount, 1536 for other pages, else 124)")
     record.add_argument("--channels", type=int, choices=[1, 3], default=3, help="1 gray, 3 RGB")
     record.add_argument("--aspect", type=number(float, 0.05, 100),
                         help="of pages: height:width that they are padded to, at the right or the bottom, "
-                             "before they are resized to the square (default: 1.5 for kuzushiji, 1 "
-                             "for coco); of lines of text: width:height of the record (default: 4, of columns 20)")
+                             "before they are resized to the square (default: 1.5 for kuzushiji, else 1); of "
+                             "lines of text: width:height of the record (default: 4, of columns 20)")
     record.add_argument("--fit", choices=["stretch", "stretch_area", "pad", "crop", "line", "column"],
                         help="of boxes and images. stretch: aspect ratio ignored; stretch_area: so "
                              "too, but averaging along a side that shrinks while the other grows; "
@@ -137,8 +149,8 @@ def add_splits(parser):
                              "(20 crops moved if there are 210, else its crops on both sides)")
     splits.add_argument("--n_folds", type=number(int, 0),
                         help="column fold: K-fold of the records, stratified by label, of several "
-                             "labels by each, 0 for none (or as the csv says; default: 5 for turtle and "
-                             "imet, else 0)")
+                             "labels by each, of cdiscount products with all their pictures, 0 for none (or "
+                             "as the csv says; default: 5 for turtle and imet, else 0)")
     splits.add_argument("--folds_by_group", type=on_off, default=False,
                         help="on/off: keep each group in one fold")
     splits.add_argument("--group_regex",
@@ -205,6 +217,15 @@ def refuse_impossible(parser, options):
                 parser.error(f"--{name} does not go with pages as records: {remedy}")
     elif options.aspect is not None and not lines_of_text(options):
         parser.error("--aspect goes with --records=pages, and with lines of text (--fit=line)")
+    if options.format == "cdiscount":
+        if (options.records == "boxes") != (options.detections is not None):
+            parser.error("--format=cdiscount has boxes only by --records=boxes --detections=FILE")
+        if options.records == "pages" and options.source != "test":
+            parser.error("--records=pages of --format=cdiscount goes with --source=test: no box is known on them")
+        for name in ("val_split", "share_rare", "folds_by_group"):
+            if getattr(options, name):
+                parser.error(f"--{name} does not go with --format=cdiscount: every product is a group, which "
+                             "--n_folds keeps together")
     if options.detections is not None and options.source != "test":
         parser.error("--detections goes with --source=test: what a detector found has no true "
                      "labels to train on")
@@ -254,7 +275,9 @@ def fill_in_defaults(options):
         options.records = "boxes"
     turtle = options.format == "turtle"
     pages, clean = options.records == "pages", kuzushiji and options.records == "boxes"
-    for name, value in (("name", options.source), ("size", 1536 if pages else 32 if lines else 124),
+    products = options.format == "cdiscount" and options.records != "boxes"
+    for name, value in (("name", options.source),
+                        ("size", 32 if lines else 180 if products else 1536 if pages else 124),
                         ("local_contrast", clean), ("denoise", clean),
                         ("encoding", "png" if clean else "jpeg"),
                         ("n_folds", 5 if options.format in ("turtle", "imet") else 0),
@@ -277,6 +300,8 @@ def fill_in_defaults(options):
             default("csv", csv)
     if options.format == "coco":
         default("image_dir", options.data_dir)
+    if options.format == "cdiscount":
+        default("bson", options.data_dir / f"{images}.bson")
 
 
 def only_pages_announced(options):
@@ -289,6 +314,7 @@ def only_pages_announced(options):
 def read(options):
     """(images, problems) of the format's reader."""
     from records.annotations import read_kuzushiji, read_pages
+    from records.cdiscount import read_cdiscount
     from records.columns import into_columns
     from records.coco import read_coco
     from records.detections import add_detections
@@ -311,6 +337,13 @@ def read(options):
     if options.format == "coco":
         return read_coco(options.json, options.image_dir, options.group_regex,
                          annotated=labelled or options.records == "boxes")
+    if options.format == "cdiscount":
+        images, problems = read_cdiscount(options.bson, options.data_dir, options.out_dir.parent, labelled)
+        if options.records != "images":
+            images = [image.as_page() for image in images]
+            if options.detections is not None:
+                problems += add_detections(images, options.detections)
+        return images, problems
     if only_pages_announced(options):
         images, problems = read_pages(options.csv, options.image_dir)
     else:
@@ -329,6 +362,7 @@ def read(options):
 
 def classes_of_format(options):
     """{field of PackingOptions: value}: what the format says of the classes beside the images' labels."""
+    from records.cdiscount import class_levels, read_categories
     from records.image_sets import has_several_labels
     from records.imet import read_attributes
     from records.turtle import known_turtles
@@ -338,6 +372,9 @@ def classes_of_format(options):
         attributes = read_attributes(options.data_dir)
         return {"multilabel": True, "class_list": tuple(attributes.values()),
                 "attribute_ids": tuple(attributes)}
+    if options.format == "cdiscount" and options.records == "images":
+        categories = read_categories(options.data_dir)
+        return {"class_list": tuple(map(str, categories)), "class_levels": tuple(class_levels(categories))}
     if options.format == "csv" and has_several_labels(options.csv):
         return {"multilabel": True}
     return {}

@@ -36,7 +36,8 @@ def run(session):
                          o.pool_boxes)
     path = (o.data_preds_dir or run.folder / "text_features") / f"{store.info['name']}.npz"
     write_features(path, images, vectors, {
-        "run": str(run.folder), "created": run.info["created"], "store": store.own_sha256, "pool_boxes": o.pool_boxes})
+        "run": str(run.folder), "created": run.info["created"], "store": store.own_sha256,
+        "pool_boxes": o.pool_boxes})
     found = len(np.unique(place))
     print(f"text features: {width} numbers of {len(images)} images, {found} of them with text -> {path}")
 

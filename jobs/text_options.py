@@ -1,8 +1,8 @@
 """The options of run.py that only --task=text has: the CRNN's layers, what is kept of its sequences."""
 from arguments import number
 
-IDLE = ("dim", "dim_pre", "weights", "stem_stride", "pseudo_tfrec_dir", "dry_run", "n_folds", "data_dir", "truth_csv",
-        "sample_submission", "score_csv", "score_name")
+IDLE = ("dim", "dim_pre", "weights", "stem_stride", "pseudo_tfrec_dir", "dry_run", "n_folds", "data_dir",
+        "truth_csv", "sample_submission", "score_csv", "score_name")
 
 
 def add_text(parser):

@@ -1,8 +1,8 @@
 """What is to be packed, and every fault found on the way; pages in the Kaggle layout of Kuzushiji.
 
-Each reader, here and in `image_sets` and `coco`, returns (images, problems): a list of SourceImage
-and a list of Problem. Readers touch no pixels; `check_image` reads the headers (and, if asked,
-decodes) afterwards.
+Each reader, here and in `image_sets`, `coco` and others, returns (images, problems): a list of
+SourceImage (or ImageColumns, of very many) and a list of Problem. Readers touch no pixels;
+`check_image` reads the headers (and, if asked, decodes) afterwards.
 """
 import csv
 import dataclasses
@@ -64,10 +64,15 @@ class SourceImage:
     stated_size: tuple | None = None  # (width, height) px, where the annotations say it
     numbers: np.ndarray | None = None  # int [n], places of the boxes among all annotated
     scores: np.ndarray | None = None  # float [n], 0..1, of a detector's boxes
+    extent: tuple | None = None  # (offset, length): its bytes in the file, where that holds others too
 
     def __post_init__(self):
         if self.boxes is not None and self.numbers is None:
             self.numbers = np.arange(len(self.boxes))
+
+    def as_page(self):
+        """The same as a page without boxes."""
+        return dataclasses.replace(self, labels=[], boxes=np.zeros((0, 4), np.int64))
 
     def keep_boxes(self, places):
         """Drops all boxes but those at `places`, int [k]."""
@@ -85,6 +90,10 @@ class SourceImage:
     def read(self):
         """The file's bytes. Raises BadImage."""
         try:
+            if self.extent is not None:
+                with open(self.path, "rb") as file:
+                    file.seek(self.extent[0])
+                    return file.read(self.extent[1])
             if self.member is None:
                 return pathlib.Path(self.path).read_bytes()
             archive = _open_zip(self.path)
@@ -263,7 +272,7 @@ def check_image(image, max_megapixels, decode):
     whole, to find damage further in.
     """
     try:
-        source = image.read() if decode or image.member else image.path
+        source = image.read() if decode or image.member or image.extent else image.path
         if decode:
             image.height, image.width = decode_image(source, max_megapixels).shape[:2]
         else:

@@ -1,7 +1,8 @@
 """Cleaning, cutting and encoding the records of a chunk of images, in a worker process.
 
-A chunk is two files: NAME.bin, the encoded records one after another, and NAME.json, what is in it.
-The second is written last and renamed into place, so a chunk that has it is whole.
+A chunk is two files: NAME.bin, the encoded records one after another (empty of images whose bytes are
+taken as they are), and NAME.json, what is in it. The second is written last and renamed into place, so a
+chunk that has it is whole.
 """
 import dataclasses
 import json
@@ -72,8 +73,11 @@ def cut_records(page, boxes, options):
             yield resize(crop, options.size, options.fit)
 
 
-def pack_chunk(images, options, path):
-    """Writes the chunk of `images` at path.bin and path.json; returns the number of its images."""
+def pack_chunk(images, options, path, as_they_are=False):
+    """Writes the chunk of `images` at path.bin and path.json; returns the number of its images.
+
+    as_they_are: their bytes are their records already; they are only decoded, for the statistics.
+    """
     cv2.setNumThreads(1)  # the processes are the parallelism
     path = pathlib.Path(path)
     lengths, problems = {}, []
@@ -84,7 +88,8 @@ def pack_chunk(images, options, path):
             if not record_ids:
                 continue  # a page without text, of which no box is cut, need not be decoded
             try:
-                page = decode_image(image.read(), options.max_megapixels)
+                data = image.read()
+                page = decode_image(data, options.max_megapixels)
             except BadImage as error:
                 problems.append(Problem(image.file, image.row, f"{image.image_id}: {error}"))
                 continue
@@ -93,11 +98,12 @@ def pack_chunk(images, options, path):
                 pixels += record.shape[0] * record.shape[1]
                 total += record.sum((0, 1), np.int64)  # exact, and so free of any order
                 squares += np.square(record, dtype=np.uint32).sum((0, 1), np.int64)
-                data = encode_image(record, options.encoding, options.jpeg_quality)
+                if not as_they_are:
+                    data = encode_image(record, options.encoding, options.jpeg_quality)
+                    file.write(data)
                 lengths[record_id] = len(data)
-                file.write(data)
     write_json(path.with_suffix(".json"), {
-        "lengths": lengths, "problems": [dataclasses.asdict(p) for p in problems],
+        "lengths": lengths, "as_they_are": as_they_are, "problems": [dataclasses.asdict(p) for p in problems],
         "pixels": pixels, "sum": (total[::-1] / 255).tolist(),
         "squares": (squares[::-1] / 255 ** 2).tolist()})
     return len(images)
@@ -110,7 +116,7 @@ def read_chunk_index(path):
     except FileNotFoundError:
         return None
     size = pathlib.Path(path).with_suffix(".bin").stat().st_size
-    if size != sum(index["lengths"].values()):
+    if not index.get("as_they_are") and size != sum(index["lengths"].values()):
         return None
     index["problems"] = [Problem(**p) for p in index["problems"]]
     return index

@@ -60,7 +60,8 @@ def into_columns(image, file, most=None):
     first = np.array([corners[column, :2].min(0) for column in found]).reshape(-1, 2)
     last = np.array([corners[column, 2:].max(0) for column in found]).reshape(-1, 2)
     image.boxes = np.concatenate([first, last - first], axis=1).astype(boxes.dtype)
-    image.labels = ["".join(_character(image.labels[place], image, file) for place in column) for column in found]
+    image.labels = ["".join(_character(image.labels[place], image, file) for place in column)
+                    for column in found]
     image.numbers = np.arange(len(found))
     if image.scores is not None:
         image.scores = np.array([image.scores[column].mean() for column in found])

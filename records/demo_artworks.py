@@ -16,16 +16,14 @@ Every picture is a pure function of (seed, its number, the size), whatever the n
 an annotator missed, and, with the number of training images, whose labels he confused.
 """
 import hashlib
-import multiprocessing
 import os
 import pathlib
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import identity_of, is_made, made_beside, write_csv
+from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
 
 FORMAT = 1            # of the folder; raise it when the same options make other files
 FIRST_TEST = 1 << 20  # number of the first test image
@@ -233,19 +231,10 @@ def _render_all(options, numbers, folder):
             for i in range(0, len(numbers), CHUNK)]
     rows = []
     with tqdm(total=len(numbers), desc=f"rendering {folder.name}", unit=" images") as progress:
-        for job, places in zip(jobs, _rendered(jobs, min(options.workers, len(jobs)))):
+        for job, places in zip(jobs, rendered(_render_images, jobs, options.workers)):
             rows += places
             progress.update(len(job[1]))
     return rows
-
-
-def _rendered(jobs, workers):
-    """Yields what _render_images returns for each job, in their order."""
-    if workers <= 1:  # a process of its own would take longer to start than a small set to render
-        yield from map(_render_images, jobs)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_render_images, jobs)
 
 
 def _render_images(job):

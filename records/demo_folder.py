@@ -2,7 +2,9 @@
 import contextlib
 import csv
 import json
+import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 MARKER = "demo.json"
 
@@ -55,6 +57,15 @@ def made_beside(folder, identity):
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
+
+
+def rendered(function, jobs, workers):
+    """Yields what the function returns for each job, in their order."""
+    if min(workers, len(jobs)) <= 1:  # a process of its own would take longer to start than a small set to render
+        yield from map(function, jobs)
+        return
+    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(function, jobs)
 
 
 def write_csv(path, header, rows):

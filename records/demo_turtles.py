@@ -16,16 +16,14 @@ those of the individual, the size), whatever the number of workers.
 """
 import csv
 import hashlib
-import multiprocessing
 import os
 import pathlib
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import identity_of, is_made, made_beside, write_csv
+from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
 
 TRAIN, EXTRA, TEST, IMAGES = "train.csv", "extra_images.csv", "test.csv", "images"
 NEW = "new_turtle"    # who is in neither of the first two
@@ -168,19 +166,10 @@ def _render_all(options, photographs, folder):
     jobs = [(turtle, options.seed, options.size, str(folder / IMAGES)) for turtle in by_turtle.values()]
     locations = {}
     with tqdm(total=len(photographs), desc="rendering", unit=" photographs") as progress:
-        for told in _rendered(jobs, min(options.workers, len(jobs))):
+        for told in rendered(_render_turtle, jobs, options.workers):
             locations |= told
             progress.update(len(told))
     return locations
-
-
-def _rendered(jobs, workers):
-    """Yields what _render_turtle returns for each job, in their order."""
-    if workers == 1:  # a process of its own would take longer to start than a small set to render
-        yield from map(_render_turtle, jobs)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_render_turtle, jobs)
 
 
 def _render_turtle(job):

@@ -15,6 +15,13 @@ ABOVE, BELOW = 0.91, 0.33  # em above and below the line that a tall or a hangin
 WEIGHTS = range(300, 901, 100)
 
 
+def need_typeface():
+    """Raises ValueError where OpenCV has no typeface."""
+    if not hasattr(cv2, "FontFace"):
+        raise ValueError(f"rendering words needs OpenCV 5, and this is {cv2.__version__}: render them in the "
+                         "environment of requirements.txt; what is rendered is read in any")
+
+
 def word_mask(text, height, rng):
     """The ink of a line of text: uint8 [height, w], 0..255, cut at the left and right of the ink.
 

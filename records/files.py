@@ -19,8 +19,13 @@ def replaced(path):
 
 
 def write_text(path, text):
-    with replaced(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    write_parts(path, [text])
+
+
+def write_parts(path, texts):
+    """Writes texts one after another."""
+    with replaced(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        file.writelines(texts)
 
 
 def write_json(path, value):

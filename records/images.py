@@ -11,6 +11,7 @@ Image.MAX_IMAGE_PIXELS = None  # the limit is ours: --max_megapixels
 MAX_MEGAPIXELS = 200
 LINES = ("line", "column")  # fits of lines of text: as they lie, and turned from downwards to the right
 EXIF_ORIENTATION = 0x0112
+JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of a baseline, extended or progressive picture's header
 
 
 class BadImage(ValueError):
@@ -60,6 +61,25 @@ def decode_image(data, max_megapixels=MAX_MEGAPIXELS):
         raise BadImage(f"the image cannot be decoded ({error})") from error
 
 
+def plain_jpeg_size(data):
+    """(width, height) of a JPEG that any decoder shows alike, by its header alone; None of all else.
+
+    That is: whole to its end mark, 8 bits, gray or three colours, without EXIF, which may turn it.
+    """
+    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+        return None
+    at, last = 2, len(data) - 10
+    while at < last and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in JPEG_FRAMES:
+            bits, height, width, parts = struct.unpack_from(">BHHB", data, at + 4)
+            return (width, height) if bits == 8 and parts in (1, 3) and width and height else None
+        if marker == 0xE1 and data[at + 4:at + 8] == b"Exif":
+            return None
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+    return None
+
+
 def resize(image, size, fit="stretch"):
     """A square uint8 [size, size, c]; shrinks by area, enlarges by bicubic interpolation.
 
@@ -98,9 +118,9 @@ def fit_line(image, height, width, turned=False):
     """A line of text, uint8 [height, width, c], of an image uint8 [h, w, c] of it.
 
     Its aspect ratio is kept: as high as it may be without being wider than `width`, in the middle, so that
-    no augmentation moves an end out of the record that has room; around it is the mean colour of its border. turned: by a quarter, counter-clockwise,
-    first, so that what was read downwards is read from left to right. Shrinks by area, enlarges by bicubic
-    interpolation.
+    no augmentation moves an end out of the record that has room; around it is the mean colour of its border.
+    turned: by a quarter, counter-clockwise, first, so that what was read downwards is read from left to
+    right. Shrinks by area, enlarges by bicubic interpolation.
     """
     if turned:
         image = np.rot90(image)

@@ -9,7 +9,6 @@ import fcntl
 import functools
 import hashlib
 import json
-import math
 import multiprocessing
 import os
 import pathlib
@@ -21,13 +20,12 @@ from tqdm import tqdm
 from records.annotations import Problem, check_image
 from records.chunks import CropOptions, pack_chunk, read_chunk_index
 from records.files import write_text
+from records.image_columns import ImageColumns
 from records.layout import FORMAT_VERSION
 from records.letterbox import LONGEST, is_strip
+from records.places import chunks_of, lengths_by_id, places
 from records.tables import record_table
 
-PAGES_PER_CHUNK = 4
-IMAGES_PER_CHUNK = 256
-MOST_CHUNKS = 512  # their files are all open at once in the end
 SHOWN_PROBLEMS = 50
 
 
@@ -59,10 +57,11 @@ class PackingOptions:
     class_list: tuple | None = None  # all class names in their order, where the format has a list of them
     attribute_ids: tuple | None = None  # the number of each in that list
     text: bool = False  # a record is a line of text, its label what stands there
+    class_levels: tuple | None = None  # dicts for dataset.json, where the classes of that list have levels
 
 
 def pack(images, problems, options):
-    """Packs `images` (list of SourceImage); returns dataset.json's contents.
+    """Packs `images` (list of SourceImage, or ImageColumns); returns dataset.json's contents.
 
     problems: those already found by the reader. Raises PackingError; whatever was made up to then
     stays in OUT.partial for the next call.
@@ -87,17 +86,23 @@ def pack(images, problems, options):
             return finished
         announced = images
         images, problems = _check(images, list(problems), options)
+        if isinstance(images, ImageColumns):
+            announced, known = images, images.digest()
         try:  # before the long part
             table = record_table(images, options.crops.records, options)
         except ValueError as error:
             raise PackingError(str(error)) from error
-        indices = _cut(images, partial, fingerprint, options)
+        chunks = chunks_of(images, options)
+        indices = _cut(chunks, partial, fingerprint, options)
         problems += [problem for index in indices for problem in index["problems"]]
         _report(problems, options, partial)
+        where = places(images, chunks, indices, options)
         from records.write_store import write_store  # TensorFlow: not before it is needed
-        if len(table) and not any(index["lengths"] for index in indices):
+        if len(table) and not where.length.any():
             raise PackingError("nothing to pack: no image can be decoded")
-        info = write_store(partial, announced, table, indices, problems, fingerprint, options)
+        info = write_store(partial, announced, table, where, problems, fingerprint, options)
+        if isinstance(images, ImageColumns) and images.digest() != known:
+            raise PackingError(f"{images.path} was changed while it was being packed: pack it again")
         shutil.rmtree(partial / "chunks")
         (partial / "fingerprint").unlink()
         old = out.with_name(f".{out.name}.old")
@@ -131,6 +136,9 @@ def _fingerprint(images, problems, options):
             and not (k in later and v == later[k])}
     digest.update(json.dumps([FORMAT_VERSION, what, list(map(str, problems))],
                              sort_keys=True).encode())
+    if isinstance(images, ImageColumns):
+        digest.update(images.digest().encode())
+        return digest.hexdigest()
     stats = {path: os.stat(path) for path in {image.path for image in images}}
     for image in images:
         stat = stats[image.path]
@@ -183,6 +191,13 @@ def _check(images, problems, options):
 
     Pages that are to be denoised are decoded whole, since that costs little beside the denoising.
     """
+    if isinstance(images, ImageColumns):  # whose headers were read with them
+        checked, found = images.without_larger(options.crops.max_megapixels)
+        problems += found
+        _report(problems, options, None)
+        if not len(checked):
+            raise PackingError("nothing to pack: no sound product")
+        return checked, problems
     checked, records = [], options.crops.records
     for image in tqdm(images, desc="checking images", unit=" images", delay=2):
         found = check_image(image, options.crops.max_megapixels, decode=False)
@@ -222,8 +237,9 @@ def _report(problems, options, partial):
                        f"Nothing was packed. Correct them, or pass --skip_bad to leave them out.{kept}")
 
 
-def _cut(images, partial, fingerprint, options):
-    """Runs every chunk that is not there yet; returns the chunks' indices in order."""
+def _cut(chunks, partial, fingerprint, options):
+    """Runs every Chunk that is not there yet; returns their indices in order, with `file`, and `lengths` as
+    an array in the order of their records."""
     marker, spool = partial / "fingerprint", partial / "chunks"
     if partial.exists():
         if marker.is_file() and marker.read_text() == fingerprint:
@@ -238,15 +254,14 @@ def _cut(images, partial, fingerprint, options):
             shutil.rmtree(partial)
     spool.mkdir(parents=True, exist_ok=True)
     write_text(marker, fingerprint)
-    per_chunk = _chunk_length(len(images), options.crops.records)
-    chunks = [images[i:i + per_chunk] for i in range(0, len(images), per_chunk)]
     paths = [spool / f"{number:06d}" for number in range(len(chunks))]
     todo = [(chunk, path) for chunk, path in zip(chunks, paths) if read_chunk_index(path) is None]
-    with tqdm(total=len(images), desc="packing", unit=" images", delay=1,
-              initial=len(images) - sum(len(chunk) for chunk, _ in todo)) as progress:
+    total = sum(len(chunk.images) for chunk in chunks)
+    with tqdm(total=total, desc="packing", unit=" images", delay=1,
+              initial=total - sum(len(chunk.images) for chunk, _ in todo)) as progress:
         if todo:
             with _pool(min(options.workers, len(todo))) as pool:
-                running = [pool.submit(pack_chunk, chunk, options.crops, path)
+                running = [pool.submit(pack_chunk, chunk.images, options.crops, path, chunk.as_they_are)
                            for chunk, path in todo]
                 try:
                     for future in concurrent.futures.as_completed(running):
@@ -258,10 +273,10 @@ def _cut(images, partial, fingerprint, options):
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
-    return [read_chunk_index(path) | {"file": str(path.with_suffix(".bin"))} for path in paths]
+    return [_index(path, chunk.images, options.crops.records) for path, chunk in zip(paths, chunks)]
 
 
-def _chunk_length(n_images, records):
-    """Images of a chunk: few where each is much work, more where there would be too many chunks."""
-    return max(IMAGES_PER_CHUNK if records == "images" else PAGES_PER_CHUNK,
-               math.ceil(n_images / MOST_CHUNKS))
+def _index(path, images, records):
+    index = read_chunk_index(path)
+    return index | {"file": str(path.with_suffix(".bin")),
+                    "lengths": lengths_by_id(images, records, index["lengths"])}

@@ -77,6 +77,22 @@ def assign_folds(labels, groups, n_folds, seed, by_group=False):
     return folds
 
 
+def assign_product_folds(first, n_records, labels, n_folds, seed):
+    """Fold numbers, int [n] in 0..n_folds-1, of records that lie product by product, each of one label.
+
+    first: int [products], ascending, where each begins; labels: int [n]. A product is in one fold. Of every
+    label, and among those of every number of records, the folds have equally many products, but for one.
+    Memory and time are those of a sort.
+    """
+    if n_folds < 2 or n_folds > len(first):
+        raise ValueError(f"--n_folds {n_folds}: it must be from 2 to the number of products ({len(first)})")
+    sizes = np.diff(first, append=n_records)
+    chance = np.random.default_rng([seed, 0]).random(len(first))
+    folds = np.empty(len(first), np.int64)
+    folds[np.lexsort((chance, sizes, labels[first]))] = np.arange(len(first)) % n_folds
+    return np.repeat(folds, sizes)
+
+
 def assign_multilabel_folds(labels, n_folds, seed):
     """Fold numbers, int [n] in 0..n_folds-1, by which every label is shared out as evenly as may be.
 

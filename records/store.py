@@ -34,6 +34,12 @@ class Store:
         return self.info.get("known_classes")
 
     @property
+    def class_levels(self):
+        """Coarser classes, from the top: dicts of name, names (sorted) and of_class, an index into them per
+        class of class_names; [] where the format has none."""
+        return self.info.get("class_levels", [])
+
+    @property
     def multilabel(self):
         """Whether a record has any number of labels, instead of one or, unlabelled, none."""
         return self.info.get("multilabel", False)

@@ -2,17 +2,25 @@
 import numpy as np
 import pandas as pd
 
+from records.image_columns import ImageColumns
 from records.layout import BOX_COLUMNS
-from records.splits import assign_folds, assign_multilabel_folds, share_rare_classes, split_by_group
+from records.splits import (assign_folds, assign_multilabel_folds, assign_product_folds, share_rare_classes,
+                            split_by_group)
 
 
 def record_table(images, records, options):
     """A row per record, in annotation order, with its splits and fold; records: as CropOptions has.
 
     A page has neither box nor label: those on it are box_table's. An image of several labels has ""
-    for its label, and `labels`, a list of names; the label of a line of text is the text. options: PackingOptions. Raises ValueError for splits
-    that cannot be.
+    for its label, and `labels`, a list of names; the label of a line of text is the text. Of ImageColumns
+    the rows hold numbers only, `image`, `label_id` and `fold`: their names are made when they are written.
+    options: PackingOptions. Raises ValueError for splits that cannot be.
     """
+    if isinstance(images, ImageColumns):
+        return pd.DataFrame({
+            "image": np.arange(len(images)), "label_id": images.category,
+            "fold": assign_product_folds(images.first_of_products(), len(images), images.category,
+                                         options.n_folds, options.seed) if options.n_folds else -1})
     rows = []
     for image in images:
         labels = [""] if records == "pages" or options.multilabel else image.labels

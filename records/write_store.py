@@ -5,34 +5,61 @@ import math
 import numpy as np
 import pandas as pd
 
-from records.files import sha256, write_json, write_text
+from records.files import sha256, write_json, write_parts, write_text
+from records.image_columns import ImageColumns
 from records.images import LINES
 from records.layout import BOX_COLUMNS, FORMAT_VERSION
 from records.shards import plan_shards, write_shards
 from records.tables import box_table, image_table
 
 
-def _places(indices):
-    """DataFrame by record id: where each record lies in the chunks."""
-    rows = []
-    for index in indices:
-        offset = 0
-        for record_id, length in index["lengths"].items():
-            rows.append((record_id, index["file"], offset, length))
-            offset += length
-    return pd.DataFrame(rows, columns=["id", "file", "offset", "length"]).set_index("id")
-
-
-def write_store(folder, images, table, indices, problems, fingerprint, options):
+def write_store(folder, images, table, where, problems, fingerprint, options):
     """Writes the shards, the tables and, last, dataset.json; returns the contents of the last.
 
-    images: all that were announced (list of SourceImage). table: of record_table, where records
-    that could not be decoded are still in. indices: of the chunks, each with its `file`.
+    images: all that were announced (list of SourceImage), or the sound ones (ImageColumns). table: of
+    record_table. where: places.Places of its rows; records that could not be made are left out.
     """
-    places = _places(indices)
-    table = table[table["id"].isin(places.index)].reset_index(drop=True)
-    sources = places.loc[table["id"]].reset_index(drop=True)
-    pages = options.crops.records == "pages"
+    made = where.length > 0
+    table = table[made].reset_index(drop=True)
+    where = where._replace(file=where.file[made], offset=where.offset[made], length=where.length[made])
+    if isinstance(images, ImageColumns):
+        counts, parted, boxes, first, named = _columns(folder, images, table, made, options)
+        groups = []  # every product is one
+    else:
+        counts, boxes, first, named = _listed(folder, images, table, options)
+        parted, groups = counts, sorted(set(table["group"]))
+    plan = plan_shards(options.name, table["fold"], where.length, options.shard_mb * 1e6, options.seed,
+                       options.shard_by, first)
+    shards = write_shards(folder, plan, table, where, named, options.workers)
+    pixels = max(1, sum(part["pixels"] for part in where.measured))  # 0: there may be no record
+    mean = np.sum([part["sum"] for part in where.measured], axis=0) / pixels
+    square = np.sum([part["squares"] for part in where.measured], axis=0) / pixels
+    info = {
+        "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "n_records": len(table), "n_images": len(images), "source": options.source,
+        "records": options.crops.records, **boxes,
+        "image": {"size": options.crops.size, "channels": options.crops.channels,
+                  **({"width": options.crops.width} if options.crops.fit in LINES else {}),
+                  "encoding": options.crops.encoding},
+        "class_names": list(counts.index), "class_counts": counts.tolist(),
+        **_told_of_classes(parted, options), "groups": groups,
+        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1; 0 if none
+        "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
+        **({} if where.sampled is None else {"mean_std_sampled_of": where.sampled}),
+        "manifest_sha256": sha256(folder / "manifest.csv"), "shards": shards,
+        "skipped": [str(problem) for problem in problems], "options": options.describe}
+    if problems:
+        print(f"left out {len(problems)} bad rows (named in dataset.json, \"skipped\"), the first: "
+              f"{problems[0]}")
+    write_json(folder / "dataset.json", info)
+    return info
+
+
+def _listed(folder, images, table, options):
+    """Completes the table and writes images.csv and boxes.csv; returns (records or boxes by class, what
+    dataset.json says of boxes, None, the manifest's rows of rows of the table)."""
+    pages, boxes = options.crops.records == "pages", {}
     packed = table["image_id"].value_counts()
     labelled = box_table(images, packed.index) if pages else table
     labels = table.pop("labels").explode().dropna() if options.multilabel else labelled["label"]
@@ -51,41 +78,22 @@ def write_store(folder, images, table, indices, problems, fingerprint, options):
         table["label_id"] = -1
         table["label_ids"] = _joined(labels.map(code), table.index)
     table["source"] = options.source
-    plan = plan_shards(options.name, table["fold"], sources["length"], options.shard_mb * 1e6,
-                       options.seed, options.shard_by)
-    manifest = write_shards(folder, plan, table, sources)
-    write_text(folder / "manifest.csv", manifest.to_csv(index=False))
     write_text(folder / "images.csv", image_table(images, packed).to_csv(index=False))
-    boxes = {}
     if pages:
         labelled["label_id"] = labelled["label"].map(code).astype(int)
         write_text(folder / "boxes.csv", labelled.to_csv(index=False, columns=BOX_COLUMNS))
         boxes = {"n_boxes": len(labelled), "boxes_sha256": sha256(folder / "boxes.csv")}
-    pixels = max(1, sum(index["pixels"] for index in indices))  # 0: there may be no record
-    mean = np.sum([index["sum"] for index in indices], axis=0) / pixels
-    square = np.sum([index["squares"] for index in indices], axis=0) / pixels
-    shards = [{"file": name, "records": len(rows), "bytes": (folder / name).stat().st_size,
-               "sha256": sha256(folder / name)} for name, rows in plan]
-    info = {
-        "format_version": FORMAT_VERSION, "name": options.name, "fingerprint": fingerprint,
-        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "n_records": len(manifest), "n_images": len(images), "source": options.source,
-        "records": options.crops.records, **boxes,
-        "image": {"size": options.crops.size, "channels": options.crops.channels,
-                  **({"width": options.crops.width} if options.crops.fit in LINES else {}),
-                  "encoding": options.crops.encoding},
-        "class_names": list(counts.index), "class_counts": counts.tolist(),
-        **_told_of_classes(counts, options),
-        "groups": sorted(set(table["group"])),
-        "mean": np.round(mean, 6).tolist(),  # per channel (RGB order), of values in 0..1; 0 if none
-        "std": [round(math.sqrt(max(s - m * m, 0)), 6) for m, s in zip(mean, square)],
-        "manifest_sha256": sha256(folder / "manifest.csv"), "shards": shards,
-        "skipped": [str(problem) for problem in problems], "options": options.describe}
-    if problems:
-        print(f"left out {len(problems)} bad rows (named in dataset.json, \"skipped\"), the first: "
-              f"{problems[0]}")
-    write_json(folder / "dataset.json", info)
-    return info
+    return counts, boxes, None, lambda rows: rows
+
+
+def _columns(folder, images, table, made, options):
+    """The same of ImageColumns, whose products stay together, with the products by class as the second."""
+    kept = images[table["image"].to_numpy()]
+    first = kept.first_of_products()
+    by_class = lambda codes: pd.Series(np.bincount(codes[codes >= 0], minlength=len(images.names)), images.names)
+    write_parts(folder / "images.csv", images.image_table(made))
+    return (by_class(kept.category), by_class(kept.category[first]), {}, first,
+            lambda rows: images.named(rows).assign(source=options.source))
 
 
 def _joined(codes, rows):
@@ -95,12 +103,13 @@ def _joined(codes, rows):
 
 
 def _told_of_classes(counts, options):
-    """What else dataset.json says of the classes. counts: Series of records (boxes) by class name.
+    """What else dataset.json says of the classes. counts: Series of what the folds part by class name.
 
     classes_below_n_folds: how many are in fewer records than there are folds, where --n_folds made
     some. known_classes: names, sorted, where the format tells known classes from others. Of several
     labels an image: multilabel, true; label_groups, class ids by what stands before `::` in their names
-    ("" for none), in order of first appearance; attribute_ids, where the format has numbers of its own. Of
+    ("" for none), in order of first appearance; attribute_ids, where the format has numbers of its own.
+    class_levels, where they have levels: of each its name, its names, and into them which each class has. Of
     lines of text: characters, all of them in one str.
     """
     told = {}
@@ -120,4 +129,6 @@ def _told_of_classes(counts, options):
             told["label_groups"].setdefault(group, []).append(class_id)
         if options.attribute_ids is not None:
             told["attribute_ids"] = list(options.attribute_ids)
+    if options.class_levels is not None:
+        told["class_levels"] = list(options.class_levels)
     return told

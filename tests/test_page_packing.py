@@ -16,7 +16,7 @@ from records.annotations import AnnotationError, find_image
 from records.detections import read_detections, write_detections
 from records.images import decode_image
 from records.letterbox import Letterbox
-from records.packing import MOST_CHUNKS, _chunk_length
+from records.places import MOST_CHUNKS, chunk_length
 from records.store import StoreError, open_store
 from tests.helpers import make_kaggle, random_page, write_csv
 from tests.test_packing import bad_row, read_all
@@ -473,7 +473,7 @@ def test_a_store_of_boxes_has_no_boxes_beside(kaggle, tmp_path):
 
 
 def test_chunks_are_never_too_many_to_be_open_at_once():
-    assert [_chunk_length(n, kind) for n, kind in (
+    assert [chunk_length(n, kind) for n, kind in (
         (1, "pages"), (2000, "boxes"), (1000, "images"))] == [4, 4, 256]
     for n in (118_287, 12_000_000):
-        assert n / _chunk_length(n, "images") <= MOST_CHUNKS >= n / _chunk_length(n, "pages")
+        assert n / chunk_length(n, "images") <= MOST_CHUNKS >= n / chunk_length(n, "pages")
