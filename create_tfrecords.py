@@ -11,6 +11,9 @@ Any other detection set, in COCO's JSON; any other classification set:
   python create_tfrecords.py --format=coco --json=instances.json --image_dir=images --out_dir=data/c
   python create_tfrecords.py --format=folder --data_dir=photos.zip --out_dir=data/photos --size=128
   python create_tfrecords.py --format=csv --data_dir=images --csv=labels.csv --out_dir=data/mine
+Lines of text with what stands there, path,text; columns of pages, cut out of boxes of characters:
+  python create_tfrecords.py --format=text --data_dir=words --csv=words.csv --out_dir=data/words --size=32
+  python create_tfrecords.py @recipes/demo/pack_columns.args --data_dir=data/demo/pages --out_dir=data/columns
 Turtle Recall's individuals, in 5 folds with shards of their own; and its test set:
   python create_tfrecords.py @recipes/turtle/pack512.args --data_dir=turtles --out_dir=data/t512
   python create_tfrecords.py @recipes/turtle/pack512.args --source=test --data_dir=turtles --out_dir=data/tt
@@ -28,7 +31,7 @@ import sys
 from arguments import Parser, number, on_off, output_name, path
 
 GOES_WITH = {  # options that only some formats have
-    "csv": ["kuzushiji", "csv"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
+    "csv": ["kuzushiji", "csv", "text"], "json": ["coco"], "image_dir": ["kuzushiji", "coco"],
     "records": ["kuzushiji", "coco", "cdiscount"], "detections": ["kuzushiji", "cdiscount"],
     "bson": ["cdiscount"],
     "pseudo": ["kuzushiji", "folder", "csv", "turtle", "imet"],
@@ -37,13 +40,14 @@ GOES_WITH = {  # options that only some formats have
 
 def add_where(parser):
     where = parser.add_argument_group("what and where")
-    where.add_argument("--format", choices=["kuzushiji", "coco", "folder", "csv", "turtle", "imet", "cdiscount"],
-                       default="kuzushiji",
+    where.add_argument("--format", default="kuzushiji",
+                       choices=["kuzushiji", "coco", "folder", "csv", "text", "turtle", "imet", "cdiscount"],
                        help="kuzushiji: pages with boxes in the Kaggle layout; "
                             "coco: images with boxes in COCO's JSON; "
                             "folder: a folder (or zip) with a folder per class; "
                             "csv: a table path,label[,id][,group][,fold], or for images of several "
                             "labels or none path,labels[,...], names separated by |; "
+                            "text: a table path,text[,id][,group][,fold], each image a line of text; "
                             "turtle: train.csv and extra_images.csv (or test.csv) and images/ of Turtle "
                             "Recall; dataset.json marks the individuals of train.csv as known; "
                             "imet: train.csv, labels.csv and train/ (test: sample_submission.csv, or else all "
@@ -51,13 +55,15 @@ def add_where(parser):
                             "cdiscount: train.bson (test: test.bson) and category_names.csv of products with "
                             "one or more pictures, whose JPEGs of --size are stored as they are; of 2048 of "
                             "them mean and std are taken")
-    where.add_argument("--records", choices=["boxes", "pages", "titles"],
+    where.add_argument("--records", choices=["boxes", "pages", "titles", "columns"],
                        help="kuzushiji, coco: a record per box, or per page with its boxes kept "
                             "beside it in boxes.csv (default: boxes for kuzushiji, pages for "
-                            "coco); of folder, csv, turtle, imet and cdiscount each image is a record. Of "
+                            "coco); of folder, csv, text, turtle, imet and cdiscount each image is a record. Of "
                             "cdiscount with --source=test also pages, for a detector, or boxes, those of "
                             "--detections, either of which takes 3 kB of memory a picture. titles: of "
-                            "kuzushiji, a record per page, whose label is its book")
+                            "kuzushiji, a record per page, whose label is its book; columns: of kuzushiji, a "
+                            "record per column of characters, turned so that it reads from left to right, whose "
+                            "label is its text")
     where.add_argument("--data_dir", type=path,
                        help="folder of the images (kuzushiji: of train.csv and train_images; "
                             "turtle, imet, cdiscount: of its tables and images; folder: or a zip file; coco: "
@@ -99,30 +105,35 @@ def add_where(parser):
 def add_record(parser):
     record = parser.add_argument_group("records")
     record.add_argument("--size", type=number(int, 8, 4096),
-                        help="side of the square record, px (default: 180 for images and pages of "
-                             "cdiscount, 1536 for other pages, else 124)")
+                        help="side of the square record, or height of a line of text, px (default: 32 for lines, "
+                             "180 for images and pages of cdiscount, 1536 for other pages, else 124)")
     record.add_argument("--channels", type=int, choices=[1, 3], default=3, help="1 gray, 3 RGB")
-    record.add_argument("--aspect", type=number(float, 0.05, 20),
-                        help="height:width that pages are padded to, at the right or the bottom, "
-                             "before they are resized to the square (default: 1.5 for kuzushiji, else 1)")
-    record.add_argument("--fit", choices=["stretch", "stretch_area", "pad", "crop"],
+    record.add_argument("--aspect", type=number(float, 0.05, 100),
+                        help="of pages: height:width that they are padded to, at the right or the bottom, "
+                             "before they are resized to the square (default: 1.5 for kuzushiji, else 1); of "
+                             "lines of text: width:height of the record (default: 4, of columns 20)")
+    record.add_argument("--fit", choices=["stretch", "stretch_area", "pad", "crop", "line", "column"],
                         help="of boxes and images. stretch: aspect ratio ignored; stretch_area: so "
                              "too, but averaging along a side that shrinks while the other grows; "
                              "pad: kept, filled; crop: the middle. Of an image 25 times as long as wide "
                              "stretch squeezes its length 25 times as much as its width, pad leaves a "
-                             "strip a 25th of the record wide, crop shows a 25th of it "
-                             "(default: stretch_area for imet, else stretch)")
+                             "strip a 25th of the record wide, crop shows a 25th of it; "
+                             "line: a line of text, its aspect ratio kept, filled at both ends to --size x "
+                             "--aspect wide; column: the same of what reads downwards, turned first "
+                             "(default: stretch_area for imet, line for text, column for columns, else stretch)")
     record.add_argument("--margin", type=number(float, 0, 10),
                         help="added to a box on each side, as a share of its width and height "
-                             "(default: 0.05)")
+                             "(default: 0.05, of columns 0)")
+    record.add_argument("--most_characters", type=number(int, 1),
+                        help="of a column: a longer one is cut into parts as even as can be (default: any)")
     record.add_argument("--local_contrast", type=on_off,
                         help="on/off: page cleaning, 4*image - 4*blur + 128 "
-                             "(default: on for boxes of kuzushiji, else off)")
+                             "(default: on for boxes and columns of kuzushiji, else off)")
     record.add_argument("--denoise", type=on_off,
                         help="on/off: page cleaning, non-local means; nearly all of the packing "
-                             "time (default: on for boxes of kuzushiji, else off)")
+                             "time (default: on for boxes and columns of kuzushiji, else off)")
     record.add_argument("--encoding", choices=["png", "jpeg"],
-                        help="(default: png for boxes of kuzushiji, else jpeg)")
+                        help="(default: png for boxes and columns of kuzushiji, else jpeg)")
     record.add_argument("--jpeg_quality", type=number(int, 1, 100), default=95, help="1 to 100")
     record.add_argument("--max_megapixels", type=number(float, above=0), default=200,
                         help="an image larger than this is refused before it is decoded")
@@ -204,8 +215,8 @@ def refuse_impossible(parser, options):
                 ("share_rare", "its rule moves boxes: give --share_rare=off")):
             if getattr(options, name) is not None and getattr(options, name) is not False:
                 parser.error(f"--{name} does not go with pages as records: {remedy}")
-    elif options.aspect is not None:
-        parser.error("--aspect goes with --records=pages")
+    elif options.aspect is not None and not lines_of_text(options):
+        parser.error("--aspect goes with --records=pages, and with lines of text (--fit=line)")
     if options.format == "cdiscount":
         if (options.records == "boxes") != (options.detections is not None):
             parser.error("--format=cdiscount has boxes only by --records=boxes --detections=FILE")
@@ -226,10 +237,22 @@ def refuse_impossible(parser, options):
     if options.records == "titles" and (options.format != "kuzushiji" or options.detections or
                                         options.pseudo):
         parser.error("--records=titles goes with --format=kuzushiji, without --detections or --pseudo")
+    if options.records == "columns" and (options.format != "kuzushiji" or options.pseudo or
+                                         options.fit not in (None, "column")):
+        parser.error("--records=columns goes with --format=kuzushiji, without --pseudo or --fit")
+    if options.most_characters is not None and options.records != "columns":
+        parser.error("--most_characters goes with --records=columns")
+    if options.format == "text" and options.fit not in (None, "line", "column"):
+        parser.error(f"--fit={options.fit} is not for --format=text: give line or column")
     try:
         re.compile(options.group_regex or "")
     except re.error as error:
         parser.error(f"--group_regex {options.group_regex!r} is no regular expression: {error}")
+
+
+def lines_of_text(options):
+    """Whether records are lines of text, of some width."""
+    return options.format == "text" or options.records == "columns" or options.fit in ("line", "column")
 
 
 def default_records(options):
@@ -244,13 +267,17 @@ def fill_in_defaults(options):
     kuzushiji = options.format == "kuzushiji"
     images = "test" if options.source == "pseudo" else options.source
     default("records", default_records(options))
-    options.titles = options.records == "titles"
+    options.titles, options.columns = options.records == "titles", options.records == "columns"
+    lines, options.text = lines_of_text(options), options.format == "text" or options.columns
     if options.titles:
         options.records = "images"
+    if options.columns:
+        options.records = "boxes"
     turtle = options.format == "turtle"
     pages, clean = options.records == "pages", kuzushiji and options.records == "boxes"
     products = options.format == "cdiscount" and options.records != "boxes"
-    for name, value in (("name", options.source), ("size", 180 if products else 1536 if pages else 124),
+    for name, value in (("name", options.source),
+                        ("size", 32 if lines else 180 if products else 1536 if pages else 124),
                         ("local_contrast", clean), ("denoise", clean),
                         ("encoding", "png" if clean else "jpeg"),
                         ("n_folds", 5 if options.format in ("turtle", "imet") else 0),
@@ -259,12 +286,15 @@ def fill_in_defaults(options):
     if pages:
         default("aspect", 1.5 if kuzushiji else 1.0)
     else:
-        default("fit", "stretch_area" if options.format == "imet" else "stretch")
-        default("margin", 0.05)
+        default("fit", "column" if options.columns else "line" if lines else
+                "stretch_area" if options.format == "imet" else "stretch")
+        default("margin", 0.0 if options.columns else 0.05)
+        if lines:
+            default("aspect", 20.0 if options.fit == "column" else 4.0)
     if kuzushiji:
         folder = options.data_dir / f"{images}_images"
         default("image_dir", folder if folder.is_dir() else options.data_dir)
-    if kuzushiji or options.format == "csv":
+    if kuzushiji or options.format in ("csv", "text"):
         csv = options.data_dir / f"{images}.csv"
         if not only_pages_announced(options) or csv.is_file():  # else: what lies in the folder
             default("csv", csv)
@@ -285,6 +315,7 @@ def read(options):
     """(images, problems) of the format's reader."""
     from records.annotations import read_kuzushiji, read_pages
     from records.cdiscount import read_cdiscount
+    from records.columns import into_columns
     from records.coco import read_coco
     from records.detections import add_detections
     from records.image_sets import read_folder, read_table
@@ -292,10 +323,11 @@ def read(options):
     from records.pseudo import pseudo_labelled
     from records.turtle import read_turtles
     labelled = options.source == "train"
-    if options.format in ("folder", "csv", "turtle", "imet"):
+    if options.format in ("folder", "csv", "text", "turtle", "imet"):
         images, problems = {
             "folder": lambda: read_folder(options.data_dir, options.group_regex, labelled),
             "csv": lambda: read_table(options.csv, options.data_dir, labelled),
+            "text": lambda: read_table(options.csv, options.data_dir, labelled, text=True),
             "turtle": lambda: read_turtles(options.data_dir, labelled),
             "imet": lambda: read_imet(options.data_dir, labelled)}[options.format]()
         if options.pseudo:
@@ -312,15 +344,19 @@ def read(options):
             if options.detections is not None:
                 problems += add_detections(images, options.detections)
         return images, problems
-    if not only_pages_announced(options):
-        return read_kuzushiji(options.csv, options.image_dir)
-    images, problems = read_pages(options.csv, options.image_dir)
+    if only_pages_announced(options):
+        images, problems = read_pages(options.csv, options.image_dir)
+    else:
+        images, problems = read_kuzushiji(options.csv, options.image_dir)
     if options.titles:
         for image in images:
             image.labels, image.boxes, image.numbers = [image.group], None, None
     boxes = options.detections or options.pseudo
     if boxes is not None:
         problems += add_detections(images, boxes, labelled=options.pseudo is not None)
+    if options.columns:
+        for image in images:
+            into_columns(image, options.detections or options.csv, options.most_characters)
     return images, problems
 
 

@@ -8,9 +8,10 @@ from jobs.options import parse
 
 
 def job_module(task, job):
-    """The file of a job: detection has ways of its own to train and validate."""
-    own = task == "detect" and job in ("preview", "train", "val")
-    return f"jobs.detector_{job}" if own else f"jobs.{job}"
+    """The file of a job: pages and lines of text have ways of their own to train and validate."""
+    if job in ("preview", "train", "val") and task == "detect":
+        return f"jobs.detector_{job}"
+    return f"jobs.text_{job}" if job in ("preview", "train", "val", "test") and task == "text" else f"jobs.{job}"
 
 
 def main(argv=None):

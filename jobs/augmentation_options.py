@@ -35,12 +35,19 @@ def add_augmentation(parser):
                               "rgb_shift, gamma, noise and blur")
 
 
-def add_augmentation_classify(parser):
-    augment = parser.add_argument_group("augmentation of --task=classify")
+def add_geometry(parser):
+    augment = parser.add_argument_group("augmentation of --task=classify, multilabel and text")
     augment.add_argument("--shear", type=number(float, 0, 60), default=0.0,
                          help="degrees, each way")
     augment.add_argument("--shift", type=number(float, 0, 1), default=0.0,
                          help="share of the side, each way")
+    augment.add_argument("--resample", choices=["bilinear", "bicubic"], default="bilinear",
+                         help="of the one resampling of all geometry; bicubic takes five times as long")
+    return augment
+
+
+def add_augmentation_classify(parser):
+    augment = parser.add_argument_group("augmentation of --task=classify and multilabel")
     augment.add_argument("--rrc_scale", type=_range, default=(1.0, 1.0), metavar="LOW,HIGH",
                          help="random resized crop: share of the area (system A: 0.85,0.9; "
                               "default: 1,1, no crop)")
@@ -56,8 +63,6 @@ def add_augmentation_classify(parser):
         augment.add_argument(f"--{name}", type=_share, default=0.0, help=f"probability of {what}")
     augment.add_argument("--aug_number", type=number(int, 1, 9), default=9, metavar="N",
                          help="of the nine, the first N are drawn from")
-    augment.add_argument("--resample", choices=["bilinear", "bicubic"], default="bilinear",
-                         help="of the one resampling of all geometry; bicubic takes five times as long")
     augment.add_argument("--policy", choices=["none", "randaugment", "trivial"], default="none",
                          help="RandAugment or TrivialAugment, besides all else")
     augment.add_argument("--policy_ops", type=number(int, 1, 14), default=2,

@@ -4,7 +4,7 @@ import difflib
 
 from arguments import number, on_off, or_none, output_name, path, values
 
-JOBS = ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify", "detect", "ensemble",
+JOBS = ("preview", "train", "val", "test", "text_features", "predict", "grad_cam", "reidentify", "detect", "ensemble",
         "stack", "products", "fit_rescorer", "pseudo", "distribution", "submit", "score")
 
 
@@ -12,11 +12,13 @@ def add_what(parser, tasks):
     what = parser.add_argument_group("what")
     what.add_argument("--task", choices=tasks, default="classify",
                       help="classify: whole images or crops, each of one class; multilabel: images with any "
-                           "number of labels; detect: the characters of pages")
+                           "number of labels; detect: the characters of pages; text: what stands on lines of "
+                           "text")
     what.add_argument("--job", type=_jobs, default="train,val", metavar="JOB,...",
                       help=f"any of {', '.join(JOBS)}; always run in this order. preview: a "
                            "picture of augmented training examples; train: train a run; val: its "
-                           "scores on the validation rows; test: classify a store; predict: classify "
+                           "scores on the validation rows; test: classify a store, or read its lines; "
+                           "text_features: what a CRNN sees on the words of each image, as vectors; predict: classify "
                            "--images; grad_cam: where in --images a run sees their labels; "
                            "reidentify: who is it, by the nearest pictures; "
                            "detect: find (and read) the characters of a store of pages; ensemble: "

@@ -2,22 +2,23 @@
 import math
 
 from arguments import Parser
-from jobs import (augmentation_options, detector_options, option_groups, product_options, reading_options,
+from jobs import (augmentation_options, detector_options, option_groups, product_options, reading_options, text_options,
                   training_options)
 
 LATER_JOBS = ("ensemble", "pseudo", "submit", "score")  # need no network
 TASK_JOBS = {"classify": ("preview", "train", "val", "test", "predict", "grad_cam", "reidentify",
                           "fit_rescorer", "distribution", "products", *LATER_JOBS),
              "multilabel": ("preview", "train", "val", "test", "predict", "grad_cam", "stack", *LATER_JOBS),
-             "detect": ("preview", "train", "val", "detect", "fit_rescorer", *LATER_JOBS)}
+             "detect": ("preview", "train", "val", "detect", "fit_rescorer", *LATER_JOBS),
+             "text": ("preview", "train", "val", "test", "text_features")}
 IMAGES = ("classify", "multilabel")  # the tasks of whole images
 # What a task has for a default of its own; for detect as in system D.
 TASK_DEFAULTS = {"classify": {}, "multilabel": dict(head="softmax", loss="bce", optimizer="adam", lr=1e-3), "detect": dict(
     backbone="resnet101d", dim=512, optimizer="adamw", lr=5e-5, batch_size=8, schedule="linear",
-    affine_p=0.9, colour_p=0.5)}
+    affine_p=0.9, colour_p=0.5), "text": dict(backbone="crnn", optimizer="adam", lr=1e-3)}
 DESCRIPTION = """\
-Trains a classifier of images, or a CenterNet that finds and reads the characters of pages, on a
-packed store; validates it, predicts, writes and scores a submission.
+Trains a classifier of images, a CenterNet that finds and reads the characters of pages, or a CRNN that
+reads lines of text, on a packed store; validates it, predicts, writes and scores a submission.
 
   python run.py @recipes/demo/classify.args --data_tfrec_dir=data/demo/pack/train --job=train,val
   python run.py --data_tfrec_dir=data/demo/pack/test --run_dir=runs/demo --job=test,submit
@@ -59,12 +60,14 @@ def _parser():
                (IMAGES, training_options.add_examples(parser)),
                (("classify",), training_options.add_teacher(parser)),
                (("classify",), product_options.add_products(parser)),
-               (("detect",), detector_options.add_detector(parser))]
+               (("detect",), detector_options.add_detector(parser)),
+               (("text",), text_options.add_text(parser))]
     training_options.add_training(parser)
     training_options.add_schedule(parser)
     training_options.add_fine_tuning(parser)
     augmentation_options.add_augmentation(parser)
-    groups += [(IMAGES, augmentation_options.add_augmentation_classify(parser)),
+    groups += [((*IMAGES, "text"), augmentation_options.add_geometry(parser)),
+               (IMAGES, augmentation_options.add_augmentation_classify(parser)),
                (("detect",), detector_options.add_crops(parser)),
                (("detect",), detector_options.add_finding(parser))]
     reading_options.add_rescoring(parser)
@@ -110,8 +113,9 @@ def _check(parser, options):
         parser.error(f"{'--only_val' if options.only_val else '--job=val'} needs --split or --val_fold, "
                      "which say what validates")
     figures = {"classify": ["val_accuracy", "val_loss"], "multilabel": ["val_f2", "val_loss"],
-               "detect": ["val_f1", "val_centre_f1"][options.classes == "none":]}[options.task]
-    allowed = (figures if validated else []) + ["loss", "accuracy"][:1 + (options.task in IMAGES)]
+               "detect": ["val_f1", "val_centre_f1"][options.classes == "none":],
+               "text": ["val_cer", "val_exact", "val_loss"]}[options.task]
+    allowed = (figures if validated else []) + ["loss", "accuracy"][:1 + (options.task != "detect")]
     options.monitor = options.monitor or allowed[0]
     if options.monitor.startswith("val_") and not validated:
         parser.error(f"--monitor={options.monitor} needs --split or --val_fold")
@@ -127,6 +131,8 @@ def _check(parser, options):
         product_options.check(parser, options)
     if options.task == "multilabel":
         training_options.check_multilabel(parser, options)
+    if options.task == "text":
+        text_options.check(parser, options)
     if not all(0 < value < math.inf for value in options.std):
         parser.error("--std must be above 0")
     if options.rrc_scale[1] > 1:

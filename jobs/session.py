@@ -11,6 +11,7 @@ from jobs.run_directory import RunError, open_run, plan_run
 from jobs.vectors import open_vectors
 from models.centernet import build_centernet
 from models.classifier import build_classifier
+from models.crnn import build_crnn
 from pipeline.augmentation import InputFormat
 from pipeline.batches import evaluation_batches
 from pipeline.cache import image_source
@@ -25,12 +26,14 @@ from training.centernet_step import TrainedCenterNet
 from training.classifier_step import TrainedClassifier
 from training.devices import choose_strategy
 from training.precision import set_mixed_precision
+from training.text_step import TrainedCRNN
 from training.workers import agreed, cluster
 
 # What a store must have in common with the one a run was trained on.
 PACKED_ALIKE = {"classify": ("size", "channels", "fit", "margin", "local_contrast", "denoise"),
                 "detect": ("size", "channels", "aspect", "local_contrast", "denoise")}
 PACKED_ALIKE["multilabel"] = PACKED_ALIKE["classify"]
+PACKED_ALIKE["text"] = PACKED_ALIKE["classify"]  # lines of any width
 EVERY_PRODUCT = "all"  # product_images of what was predicted for products of any number of pictures
 OF_SINGLE_IMAGES = ("predict", "grad_cam", "reidentify", "fit_rescorer", "pseudo")  # jobs
 
@@ -76,6 +79,14 @@ class Session:
             raise OptionError(f"{store.folder} holds {store.info['records']}: --task=detect is for "
                               "pages (create_tfrecords.py --records=pages), --task=classify for "
                               "boxes and whole images")
+        if store.lines != (self.options.task == "text"):
+            raise OptionError(f"{store.folder} holds {'' if store.lines else 'no '}lines of text, for which "
+                              "--task=text is (create_tfrecords.py --format=text, --records=columns, --fit=line)")
+        if self.options.task == "text":
+            if self.begins_run and not (store.text and store.class_names):
+                raise OptionError(f"{store.folder} does not say what stands on its lines: train on a store of "
+                                  "--format=text or --records=columns")
+            return store
         if store.info["source"] != "test" and store.multilabel != (self.options.task == "multilabel"):
             raise OptionError(f"{store.folder} has {'any number of labels' if store.multilabel else 'one label'} "
                               f"a record: give --task={'multilabel' if store.multilabel else 'classify'}")
@@ -138,9 +149,9 @@ class Session:
         o, size, channels = self.options, self.input["size"], self.input["channels"]
         with option_errors():
             asked = augmentation(o)
-            if o.blur and 2 * math.ceil(3 * o.blur) >= size:
-                raise ValueError(f"--blur={o.blur:g} is too much for images of {size} px: at most "
-                                 f"{(size - 1) // 2 / 3:.2g}")
+            if o.blur and 2 * math.ceil(3 * o.blur) >= np.min(size):
+                raise ValueError(f"--blur={o.blur:g} is too much for images of {np.min(size)} px: at most "
+                                 f"{(np.min(size) - 1) // 2 / 3:.2g}")
             if asked.mixing != Mixing() and o.batch_size // self.strategy.num_replicas_in_sync < 2:
                 raise ValueError("images are mixed with others of their device, which has one: give "
                                  "a larger --batch_size")
@@ -190,8 +201,11 @@ class Session:
 
     @functools.cached_property
     def input(self):
-        """What the network takes, as in run.json."""
-        return self.new_input() if self.begins_run else self.run.info["input"]
+        """What the network takes, as in run.json; lines of text may be of another width there."""
+        if self.begins_run:
+            return self.new_input()
+        wide = {"size": list(self.store.record_size)} if self.options.task == "text" else {}
+        return self.run.info["input"] | wide
 
     @functools.cached_property
     def run(self):
@@ -237,7 +251,9 @@ class Session:
     @property
     def input_format(self):
         self.strategy  # sets the number format
-        return InputFormat(dtype=keras.mixed_precision.global_policy().compute_dtype, **self.input)
+        size = self.input["size"]
+        return InputFormat(dtype=keras.mixed_precision.global_policy().compute_dtype,
+                           **self.input | {"size": tuple(size) if isinstance(size, list) else size})
 
     def new_input(self):
         """The `input` entry of a new run: what its network takes."""
@@ -256,7 +272,8 @@ class Session:
         if min(std) <= 0:
             raise OptionError("the standard deviation of the store is 0: every record looks the "
                               "same; give --std, or repack")
-        return {"size": o.dim or image["size"], "channels": channels, "mean": list(mean),
+        size = list(self.store.record_size) if o.task == "text" else o.dim or image["size"]
+        return {"size": size, "channels": channels, "mean": list(mean),
                 "std": list(std)}
 
     def build(self, run, weights=None):
@@ -267,6 +284,9 @@ class Session:
             if self.options.task == "detect":
                 return build_centernet(channels=channels, weights=weights, cls=TrainedCenterNet,
                                        **run.info["network"])
+            if self.options.task == "text":
+                return build_crnn(input_shape=(*self.input["size"], channels), n_classes=len(run.class_names), cls=TrainedCRNN,
+                                  **run.info["network"])
             return build_classifier(input_shape=(size, size, channels), weights=weights,
                                     n_classes=len(run.class_names), cls=TrainedClassifier,
                                     **run.info["network"])

@@ -17,7 +17,7 @@ from pipeline.batches import augment_on_device, steps_per_epoch, training_batche
 from pipeline.selection import repeat_rare
 from training.devices import device_kind
 from training.freezing import unfrozen
-from training.loop import Plan, Training, use_xla
+from training.loop import LOWER_IS_BETTER, Plan, Training, use_xla
 from training.optimizers import make_optimizer
 from training.plateau import EarlyStop, Plateau
 from training.schedules import make_schedule
@@ -179,7 +179,7 @@ def make_run_optimizer(o, steps, rates=None):
 
 def judges(o, schedule):
     """(Plateau or None, EarlyStop or None) as the options say."""
-    mode = "min" if o.monitor.endswith("loss") else "max"
+    mode = "min" if o.monitor.endswith(LOWER_IS_BETTER) else "max"
     plateau = early_stop = None
     if o.schedule == "plateau":
         plateau = Plateau(schedule, factor=o.plateau_factor, patience=o.plateau_patience,

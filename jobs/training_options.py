@@ -6,7 +6,8 @@ from arguments import number, on_off, path, values
 from models.loss_specs import parse_loss  # neither this nor the next loads TensorFlow
 from training import addons
 
-MONITORS = ("val_accuracy", "val_loss", "val_f2", "val_f1", "val_centre_f1", "loss", "accuracy")
+MONITORS = ("val_accuracy", "val_loss", "val_f2", "val_f1", "val_centre_f1", "val_cer", "val_exact", "loss",
+            "accuracy")
 HEADS = ("l2_softmax", "softmax", "arcface", "cosface", "sphereface", "adacos")
 MARGINS = {"arcface": 0.5, "cosface": 0.4, "sphereface": 1.35}
 OPTIMIZERS = ("sgd", "adam", "amsgrad", "adamw", "rmsprop", "adabound", "lion")
@@ -136,7 +137,8 @@ def add_training(parser):
                             "in the place of the last ones (default: None)")
     train.add_argument("--monitor", choices=MONITORS,
                        help="figure that chooses the best checkpoint (default: val_accuracy, "
-                            "multilabel val_f2, detect val_f1 or, without classes, val_centre_f1; without "
+                            "multilabel val_f2, detect val_f1 or, without classes, val_centre_f1, text val_cer, the "
+                            "character error rate; without "
                             "validation loss)")
     train.add_argument("--validate_every_epochs", type=number(int, 1), default=1,
                        help="epochs; the last is always validated")

@@ -17,15 +17,16 @@ import tensorflow as tf
 from pipeline.colour import Colour, change_colour, change_gamma, draw_colour
 from pipeline.erasing import Erasing, draw_erasing, erase
 from pipeline.filters import Filters, draw_filters, filter_images
-from pipeline.geometry import Geometry, chain, draw_maps, warp
+from pipeline.geometry import Geometry, chain, draw_maps, sides, warp
 from pipeline.mixing import Mixing, draw_mixing, mix_images, mix_targets
 from pipeline.rand_augment import Policy, apply_policy, draw_policy, policy_maps
 
 
 @dataclasses.dataclass(frozen=True)
 class InputFormat:
-    """What the network takes: float [n, size, size, channels] of `dtype`, (0..1 - mean) / std."""
-    size: int
+    """What the network takes: float [n, size, size, channels] of `dtype`, (0..1 - mean) / std; of lines of text
+    size is (height, width)."""
+    size: int | tuple
     channels: int
     mean: tuple
     std: tuple
@@ -45,7 +46,8 @@ class Augmentation:
 
 def draw_plan(seed, n, augmentation, input_format):
     """The plan of a batch of n images: {"maps": float32 [n, 2, 3], ...}. seed: int [2] (seed, step)."""
-    plan = {"maps": draw_maps(seed, n, augmentation.geometry)}
+    height, width = sides(input_format.size)
+    plan = {"maps": draw_maps(seed, n, augmentation.geometry, width / height)}
     if augmentation.policy.kind != "none":
         plan["policy"] = draw_policy(seed, n, input_format.size, augmentation.policy)
         plan["maps"] = chain(policy_maps(plan["policy"]), plan["maps"])
@@ -65,7 +67,7 @@ def draw_pixel_plan(seed, n, augmentation, input_format):
 def augment(images, targets, plan, augmentation, input_format, groups=1):
     """Carries out a plan of draw_plan.
 
-    images: uint8 [n, h, w, c]. targets: float32 [n, k]. groups: the batch is made of so many equal
+    images: uint8 [n, h, w, c]. targets: float32 [n, k]; texts, int32 [n, longest], stay. groups: the batch is made of so many equal
     parts, one after the other, and images are mixed within their part: with one per replica, what a
     replica does to its part is what the host does to the whole.
     Returns the model's images [n, size, size, c] and targets. Of records of p pictures, [n, p, h, w, c], each

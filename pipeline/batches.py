@@ -42,7 +42,8 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
 
     source: an ImageSource. positions: int [n], where in the source each training record lies
     (repeated records are listed repeatedly). labels: int [n], one each, or uint8 [n, n_classes], 1 for
-    each of several; with the latter, labels of the device are as they are, uint8 [batch, n_classes].
+    each of several; with the latter, labels of the device are as they are, uint8 [batch, n_classes]. Or int32
+    [n, longest], texts padded by -1: these are the targets, int32 [batch, longest].
     cap: most records of a class per epoch, of one label each. batch_size: of all devices together. replicas: devices that share a batch; images are
     mixed among those of one device. worker, n_workers: of several input pipelines this one yields
     the worker's part of each batch. target_scales: float [n], what the one-hot target of each record
@@ -55,9 +56,9 @@ def training_batches(source, positions, labels, n_classes, augmentation, input_f
     if replicas % n_workers or batch_size % replicas:
         raise ValueError(f"a batch of {batch_size} for {replicas} devices of {n_workers} workers: each "
                          "must be a multiple of the next")
-    labels, several = np.asarray(labels), np.ndim(labels) == 2
+    labels = np.asarray(labels)
     lookup = tf.constant(np.asarray(positions), tf.int64)
-    classes = tf.constant(labels, tf.uint8 if several else tf.int32)
+    classes = tf.constant(labels, tf.uint8 if labels.ndim == 2 and labels.dtype != np.int32 else tf.int32)
     scales = None if target_scales is None else tf.constant(target_scales, tf.float32)
     streams = bool(source.stream and buffer_size)
     drawn = training_positions(_of_one(labels), cap, seed, batch_size, n_epochs, start_step, worker, n_workers,
@@ -122,7 +123,9 @@ def _augmented(images, labels, plan, n_classes, augmentation, input_format, grou
 
 def _targets(labels, plan, n_classes):
     """float32 [n, n_classes]: one-hot, or 1 for each of several labels; scaled where the plan says by how
-    much."""
+    much. Of texts, the texts."""
+    if labels.shape.rank == 2 and labels.dtype == tf.int32:
+        return labels
     targets = tf.one_hot(labels, n_classes) if labels.shape.rank == 1 else tf.cast(labels, tf.float32)
     return targets * plan["target_scale"][:, None] if "target_scale" in plan else targets
 

@@ -93,8 +93,7 @@ def image_source(store, rows, channels, cache="auto", cache_dir=None, cache_byte
     file cache, by default STORE/cache. cache_bytes: see choose_cache. buffer_size: records that are read
     together where there is no cache. Prints which cache was chosen and why.
     """
-    size = store.info["image"]["size"]
-    shape = (size, size, channels)
+    shape = (*store.record_size, channels)
     image_bytes = int(np.prod(shape))
     encoded_bytes = int(store.manifest["length"].to_numpy(np.int64)[rows].sum())
     kind, why = choose_cache(cache, len(rows) * image_bytes, encoded_bytes, free_memory(), cache_bytes)

@@ -91,11 +91,17 @@ def chain(maps, then):
     return tf.concat([linear[:, :, :2], linear[:, :, 2:] + then[:, :, 2:]], axis=2)
 
 
-def draw_maps(seed, n, geometry):
+def sides(size):
+    """(height, width) of a size: of both, or of one pair."""
+    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+
+
+def draw_maps(seed, n, geometry, aspect=1.0):
     """Random maps, float32 [n, 2, 3]. What they do to an image, in this order: rotate, shear, scale
     and shift about the centre; crop; flips and quarter turns; one of the nine.
 
-    seed: int [2] (seed, step). A positive rotation turns the image counter-clockwise.
+    seed: int [2] (seed, step). aspect: width over height of the images; other than 1 it goes without flips,
+    turns and the nine. A positive rotation turns the image counter-clockwise.
     """
     g = geometry
     drawn = tf.cast(uniform(seed, "affine", [n]) < g.affine_p, tf.float32)
@@ -105,6 +111,8 @@ def draw_maps(seed, n, geometry):
     lean = tf.stack([tf.stack([one, slant], -1), tf.stack([zero, one], -1)], -2)
     grow = 1 / (1 + amount("scale") * g.scale)
     matrix = tf.matmul(rotation(amount("rotate") * math.radians(g.rotate)), lean)
+    if aspect != 1:  # the angles are those of pixels, not of shares
+        matrix *= tf.constant([[1, 1 / aspect], [aspect, 1]], tf.float32)
     shift = drawn[:, None] * uniform(seed, "shift", [n, 2], -1, 1) * g.shift
     maps = compose(matrix * grow[:, None, None], shift,
                    crop_boxes(seed, n, g.rrc_scale, g.rrc_ratio, g.rrc_centred))
@@ -141,13 +149,13 @@ def compose(matrix, shift, boxes):
 def warp(images, maps, size, cubic=False):
     """Resamples a batch once, bilinear or bicubic, the border repeated beyond the image.
 
-    images: uint8 [n, h, w, c]. maps: float32 [n, 2, 3]. cubic: Keys' kernel with a = -0.5 (1981).
-    Returns uint8 [n, size, size, c], rounded.
+    images: uint8 [n, h, w, c]. maps: float32 [n, 2, 3]. size: px, a side or (height, width). cubic: Keys' kernel
+    with a = -0.5 (1981). Returns uint8 [n, size, size, c], rounded.
     XLA makes one loop of it, on a CPU five times as quick as ImageProjectiveTransformV3.
     """
     n, height, width, channels = images.shape
-    share = (tf.range(size, dtype=tf.float32) + 0.5) / size
-    across, down = share[None, None, :], share[None, :, None]
+    down, across = ((tf.range(side, dtype=tf.float32) + 0.5) / side for side in sides(size))
+    across, down = across[None, None, :], down[None, :, None]
     # From shares to pixel indices, whose centres are at half shares: x = share * width - 0.5.
     x, y = ((maps[:, k, 0, None, None] * across + maps[:, k, 1, None, None] * down
              + maps[:, k, 2, None, None]) * side - 0.5

@@ -14,16 +14,16 @@ import numpy as np
 from records.annotations import Problem
 from records.cleaning import denoised_crops, local_contrast
 from records.files import replaced, write_json
-from records.images import BadImage, decode_image, encode_image, resize
+from records.images import LINES, BadImage, decode_image, encode_image, fit_line, resize
 from records.letterbox import Letterbox
 
 
 @dataclasses.dataclass(frozen=True)
 class CropOptions:
     """How a record is made of an image; all of it is kept in dataset.json."""
-    size: int  # px, the side of the square record
+    size: int  # px, the side of the square record, or the height of a line of text
     channels: int  # 1 (gray) or 3 (RGB)
-    fit: str | None  # stretch, pad, crop; of boxes and images
+    fit: str | None  # stretch, stretch_area, pad, crop; line, column; of boxes and images
     margin: float | None  # of the box's width and height, added on each side
     local_contrast: bool
     denoise: bool
@@ -31,7 +31,12 @@ class CropOptions:
     jpeg_quality: int
     max_megapixels: float
     records: str = "boxes"  # boxes, pages, images: of what a record is made
-    aspect: float | None = None  # height:width that pages are padded to
+    aspect: float | None = None  # height:width that pages are padded to; width:height of lines of text
+
+    @property
+    def width(self):
+        """px, of a record."""
+        return round(self.size * self.aspect) if self.fit in LINES else self.size
 
 
 def grown_rectangles(boxes, margin, width, height):
@@ -46,7 +51,7 @@ def grown_rectangles(boxes, margin, width, height):
 
 
 def cut_records(page, boxes, options):
-    """Yields the finished records of a page, uint8 [size, size, channels] (BGR if 3 channels).
+    """Yields the finished records of a page, uint8 [size, width, channels] (BGR if 3 channels).
 
     page: uint8 [h, w, 3], BGR. boxes: int [n, 4] x y w h px; only those of records="boxes" count.
     """
@@ -62,6 +67,8 @@ def cut_records(page, boxes, options):
             crop = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[:, :, None]
         if options.records == "pages":
             yield Letterbox(width, height, options.size, options.aspect).draw(crop)
+        elif options.fit in LINES:
+            yield fit_line(crop, options.size, options.width, turned=options.fit == "column")
         else:
             yield resize(crop, options.size, options.fit)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from records.annotations import Problem, SourceImage
+from records.images import LINES
 
 UNLABELLED = -1
 BLOCK = 1 << 16  # pictures at a time
@@ -65,7 +66,8 @@ class ImageColumns:
 
     def as_they_are(self, options):
         """bool [n]: whose bytes are their record already. options: chunks.CropOptions."""
-        if options.encoding != "jpeg" or options.channels != 3 or options.local_contrast or options.denoise:
+        changed = options.local_contrast or options.denoise or options.fit in LINES
+        if options.encoding != "jpeg" or options.channels != 3 or changed:
             return np.zeros(len(self), bool)
         return self.plain & (self.width == options.size) & (self.height == options.size)
 

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import unicodedata
 import zipfile
 
 from records.annotations import (IMAGE_SUFFIXES, AnnotationError, Problem, SourceImage, csv_rows,
@@ -88,15 +89,16 @@ def has_several_labels(csv_path):
     return "labels" in row and "label" not in row
 
 
-def read_table(csv_path, data_dir, labelled=True):
+def read_table(csv_path, data_dir, labelled=True, text=False):
     """`path,label[,id][,group][,fold]`; paths relative to `data_dir` and inside it; id = path.
 
     Instead of `label` there may be `labels`: names separated by `|`, or nothing for an image without
-    one. labelled: False makes either optional, and reads neither.
+    one. text: the column is `text`, what stands on the image. labelled: False makes any of them optional, and
+    reads none.
     """
     images, problems, seen = [], [], {}
-    several = has_several_labels(csv_path)
-    column = "labels" if several else "label"
+    several = not text and has_several_labels(csv_path)
+    column = "text" if text else "labels" if several else "label"
     for row_number, row in csv_rows(csv_path, ["path", column] if labelled else ["path"]):
         bad = lambda what: problems.append(Problem(str(csv_path), row_number, what))
         image_id = row.get("id") or row["path"]
@@ -106,12 +108,14 @@ def read_table(csv_path, data_dir, labelled=True):
             bad(str(error))
             continue
         try:
-            labels = (split_labels(row["labels"]) if labelled else []) if several else [row.get("label") or ""]
+            labels = (split_labels(row["labels"]) if labelled else []) if several else [row.get(column) or ""]
+            if text and labelled:
+                check_text(labels[0])
         except ValueError as error:
             bad(f"{row['path']!r}: {error}")
             continue
         if labelled and labels == [""]:
-            bad(f"{row['path']!r} has no label")
+            bad(f"{row['path']!r} has no {column}")
         elif image_id in seen:
             bad(f"id {image_id!r} stands in row {seen[image_id]} already")
         elif row.get("fold") and not re.fullmatch(r"\d{1,6}", row["fold"]):
@@ -122,6 +126,13 @@ def read_table(csv_path, data_dir, labelled=True):
                                       labels, None, int(row.get("fold") or -1),
                                       str(csv_path), row_number))
     return images, problems
+
+
+def check_text(text):
+    """Raises ValueError for a text with a character that no line can show, such as its end."""
+    odd = next((c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp")), None)
+    if odd is not None:
+        raise ValueError(f"text {text!r} has U+{ord(odd):04X}, a control character: it must be one line")
 
 
 def split_labels(text):

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Image.MAX_IMAGE_PIXELS = None  # the limit is ours: --max_megapixels
 
 MAX_MEGAPIXELS = 200
+LINES = ("line", "column")  # fits of lines of text: as they lie, and turned from downwards to the right
 EXIF_ORIENTATION = 0x0112
 JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of a baseline, extended or progressive picture's header
 
@@ -111,6 +112,29 @@ def resize(image, size, fit="stretch"):
         canvas[top:top + height, left:left + width] = resized
         return canvas
     return resized
+
+
+def fit_line(image, height, width, turned=False):
+    """A line of text, uint8 [height, width, c], of an image uint8 [h, w, c] of it.
+
+    Its aspect ratio is kept: as high as it may be without being wider than `width`, in the middle, so that
+    no augmentation moves an end out of the record that has room; around it is the mean colour of its border.
+    turned: by a quarter, counter-clockwise, first, so that what was read downwards is read from left to
+    right. Shrinks by area, enlarges by bicubic interpolation.
+    """
+    if turned:
+        image = np.rot90(image)
+    h, w, channels = image.shape
+    scale = min(height / h, width / w)
+    h, w = max(1, min(height, round(h * scale))), max(1, min(width, round(w * scale)))
+    image = cv2.resize(np.ascontiguousarray(image), (w, h),
+                       interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC).reshape(h, w, channels)
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    line = np.empty((height, width, channels), np.uint8)
+    line[:] = border.mean(0).round()
+    top, left = (height - h) // 2, (width - w) // 2
+    line[top:top + h, left:left + w] = image
+    return line
 
 
 def encode_image(image, encoding, jpeg_quality=95):

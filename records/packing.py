@@ -56,6 +56,7 @@ class PackingOptions:
     multilabel: bool = False  # an image has any number of labels
     class_list: tuple | None = None  # all class names in their order, where the format has a list of them
     attribute_ids: tuple | None = None  # the number of each in that list
+    text: bool = False  # a record is a line of text, its label what stands there
     class_levels: tuple | None = None  # dicts for dataset.json, where the classes of that list have levels
 
 
@@ -115,7 +116,7 @@ def pack(images, problems, options):
 
 
 def summary(info, out):
-    classes = (f"of {len(info['class_names'])} classes"
+    classes = (f"of {len(info['class_names'])} {'characters' if 'characters' in info else 'classes'}"
                if info["class_names"] and info["source"] != "test" else "without labels")
     what = (f"{info['n_records']} pages with {info['n_boxes']} boxes" if info["records"] == "pages"
             else f"{info['n_records']} records")

@@ -45,6 +45,22 @@ class Store:
         return self.info.get("multilabel", False)
 
     @property
+    def text(self):
+        """Whether the label of a record is what stands on its line; class_names are the characters."""
+        return "characters" in self.info
+
+    @property
+    def lines(self):
+        """Whether a record is a line of text, whether it is known what stands there or not."""
+        return "width" in self.info["image"]
+
+    @property
+    def record_size(self):
+        """(height, width) px of a record."""
+        size = self.info["image"]["size"]
+        return size, self.info["image"].get("width", size)
+
+    @property
     def label_groups(self):
         """{what stands before `::` in the class names, "" for nothing: ascending class ids}, in order of
         first appearance; {} of a store of one label a record."""

@@ -12,9 +12,9 @@ def record_table(images, records, options):
     """A row per record, in annotation order, with its splits and fold; records: as CropOptions has.
 
     A page has neither box nor label: those on it are box_table's. An image of several labels has ""
-    for its label, and `labels`, a list of names. Of ImageColumns the rows hold numbers only, `image`,
-    `label_id` and `fold`: their names are made when they are written. options: PackingOptions. Raises
-    ValueError for splits that cannot be.
+    for its label, and `labels`, a list of names; the label of a line of text is the text. Of ImageColumns
+    the rows hold numbers only, `image`, `label_id` and `fold`: their names are made when they are written.
+    options: PackingOptions. Raises ValueError for splits that cannot be.
     """
     if isinstance(images, ImageColumns):
         return pd.DataFrame({
@@ -38,6 +38,8 @@ def record_table(images, records, options):
             if getattr(options, name):
                 raise ValueError(f"--{name} goes with one label an image, and these have several: "
                                  f"give --{name}=off")
+    if options.text and options.share_rare:
+        raise ValueError("--share_rare is for classes, and these are lines of text: give --share_rare=off")
     for name, val_groups in options.val_splits.items():
         split = split_by_group(table["group"], val_groups)
         if options.share_rare:
@@ -46,7 +48,8 @@ def record_table(images, records, options):
     if options.n_folds and options.multilabel:
         table["fold"] = assign_multilabel_folds(table["labels"], options.n_folds, options.seed)
     elif options.n_folds:
-        table["fold"] = assign_folds(table["label"], table["group"], options.n_folds, options.seed,
+        strata = [""] * len(table) if options.text else table["label"]
+        table["fold"] = assign_folds(strata, table["group"], options.n_folds, options.seed,
                                      options.folds_by_group)
     return table
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from records.files import sha256, write_json, write_parts, write_text
 from records.image_columns import ImageColumns
+from records.images import LINES
 from records.layout import BOX_COLUMNS, FORMAT_VERSION
 from records.shards import plan_shards, write_shards
 from records.tables import box_table, image_table
@@ -39,6 +40,7 @@ def write_store(folder, images, table, where, problems, fingerprint, options):
         "n_records": len(table), "n_images": len(images), "source": options.source,
         "records": options.crops.records, **boxes,
         "image": {"size": options.crops.size, "channels": options.crops.channels,
+                  **({"width": options.crops.width} if options.crops.fit in LINES else {}),
                   "encoding": options.crops.encoding},
         "class_names": list(counts.index), "class_counts": counts.tolist(),
         **_told_of_classes(parted, options), "groups": groups,
@@ -63,11 +65,15 @@ def _listed(folder, images, table, options):
     labels = table.pop("labels").explode().dropna() if options.multilabel else labelled["label"]
     if options.source == "test":  # what is to be recognised must not be in the records
         labels, labelled["label"] = labels[:0], ""
+    if options.text:
+        labels = labels.map(list).explode()  # its characters
     counts = labels.value_counts().sort_index()
     if options.class_list is not None:
         counts = counts.reindex(list(options.class_list), fill_value=0)
     code = {name: i for i, name in enumerate(counts.index)}
     table["label_id"] = table["label"].map(code).fillna(-1).astype(int)
+    if options.text:
+        table["label_id"] = -1
     if options.multilabel:
         table["label_id"] = -1
         table["label_ids"] = _joined(labels.map(code), table.index)
@@ -103,10 +109,13 @@ def _told_of_classes(counts, options):
     some. known_classes: names, sorted, where the format tells known classes from others. Of several
     labels an image: multilabel, true; label_groups, class ids by what stands before `::` in their names
     ("" for none), in order of first appearance; attribute_ids, where the format has numbers of its own.
-    class_levels, where they have levels: of each its name, its names, and into them which each class has.
+    class_levels, where they have levels: of each its name, its names, and into them which each class has. Of
+    lines of text: characters, all of them in one str.
     """
     told = {}
-    if options.n_folds and options.crops.records != "pages":
+    if options.text:
+        told["characters"] = "".join(counts.index)
+    elif options.n_folds and options.crops.records != "pages":
         few = told["classes_below_n_folds"] = int((counts < options.n_folds).sum())
         if few:
             print(f"{few} of {len(counts)} classes have fewer records than the {options.n_folds} folds: "

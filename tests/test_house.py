@@ -97,7 +97,8 @@ def refusal(capsys, *arguments):
 @pytest.mark.parametrize("arguments, says", [
     (["--batchsize=4"], "unknown option --batchsize (did you mean --batch_size"),
     (["--batch=4"], "unknown option --batch"),  # no abbreviations
-    (["--job=tran"], "'tran' is not one of preview, train, val, test, predict, grad_cam, reidentify, detect, ensemble, "
+    (["--job=tran"], "'tran' is not one of preview, train, val, test, text_features, predict, grad_cam, "
+                      "reidentify, detect, ensemble, "
                       "stack, products, fit_rescorer, pseudo, distribution, submit, score (did you mean train?)"),
     (["--head=softmaks"], "'softmaks' is not one of l2_softmax, softmax, arcface, cosface, sphereface, adacos (did you mean softmax?)"),
     (["--lr=-1"], "-1 must be above 0"), (["--batch_size=1.5"], "'1.5' is not a whole number"),

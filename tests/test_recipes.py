@@ -7,6 +7,7 @@ import pytest
 
 from jobs.options import parse
 from models.backbones import resolve_backbone
+from models.crnn import CONVOLUTIONS
 from models.heads import HEADS
 from models.necks import NECKS
 
@@ -21,6 +22,9 @@ def options_of(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_name_what_exists(recipe):
     options = options_of(recipe)
+    if options.task == "text":
+        assert options.backbone in CONVOLUTIONS
+        return
     package, path, _ = resolve_backbone(options.backbone)
     if options.weights is not None:
         published = [name.replace("_", "-") for name in package.weight_names(path)]

@@ -27,6 +27,7 @@ from training.workers import cluster, distributed, is_chief
 
 REMEDY = ("What was saved before is kept. Try a lower --lr, a longer --warmup_epochs, "
           "--clip_norm=1, or --mixed_precision=None")
+LOWER_IS_BETTER = ("loss", "cer")  # figures whose names end so
 
 
 class TrainingStopped(RuntimeError):
@@ -46,8 +47,8 @@ def use_xla(choice, kind, replicas):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long, how often. monitor: the figure that chooses the best epoch; one that ends in "loss"
-    is better when smaller. checkpoint_every_steps: besides the end of each epoch; None for none."""
+    """How long, how often. monitor: the figure that chooses the best epoch; one that ends in one of
+    LOWER_IS_BETTER is better when smaller. checkpoint_every_steps: besides the end of each epoch; None for none."""
     steps_per_epoch: int
     n_epochs: int
     monitor: str
@@ -59,7 +60,7 @@ class Plan:
 
     @property
     def lower_is_better(self):
-        return self.monitor.endswith("loss")
+        return self.monitor.endswith(LOWER_IS_BETTER)
 
 
 class Training:
