@@ -178,6 +178,7 @@ class Session:
     def images_of(self, rows, cache=None):
         """The ImageSource of rows of the store, in their order, with their vectors where there are any; of
         products, their pictures as the run has them. cache: of pipeline.cache.CACHES; None: --cache."""
+        self.strategy  # devices are settled before TensorFlow first uses one
         o, store, k = self.options, self.store, self.product_images
         how = (self.input["channels"], cache or o.cache, o.cache_dir, o.cache_gb and o.cache_gb * 1e9,
                o.buffer_size)
