@@ -267,4 +267,4 @@ def test_recipes_pack_what_they_say():
     assert (options.format, options.size, options.n_folds, options.encoding, options.fit) == (
         "imet", 416, 5, "jpeg", "stretch_area")
     demo = create_tfrecords.parse(["@recipes/demo/pack_artworks.args", "--data_dir=x", "--out_dir=y"])
-    assert (demo.format, demo.size, demo.n_folds, demo.fit) == ("imet", 72, 3, "stretch_area")
+    assert (demo.format, demo.size, demo.n_folds, demo.fit) == ("imet", 64, 2, "stretch_area")

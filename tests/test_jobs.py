@@ -162,7 +162,7 @@ def classified_pages(folder, truth, tmp_path, image_folder="train"):
     (made.folder / "predictions").mkdir()
     ids = sorted(labels, reverse=True)  # another order than the store's
     save_predictions(made.folder / "predictions" / "test.npz", ids, names,
-                     [[9.0 * (labels[i] == name) for name in names] for i in ids],
+                     np.array([[9.0 * (labels[i] == name) for name in names] for i in ids]),
                      open_store(tmp_path / "test").info["manifest_sha256"])
     return made.folder
 

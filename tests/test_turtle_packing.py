@@ -143,7 +143,7 @@ def test_tables_and_options_that_cannot_be(turtles, tmp_path, capsys):
     os.rename(folder / "images", folder / "pictures")
     with pytest.raises(SystemExit, match="no folder .*images: --data_dir must hold images/ID.JPG"):
         pack_turtles(folder, tmp_path / "store")
-    for arguments, says in ((["--csv=x"], "--csv goes with --format=kuzushiji or csv, not with --format=turtle"),
+    for arguments, says in ((["--csv=x"], "--csv goes with --format=kuzushiji or csv or text, not with --format=turtle"),
                             (["--name=fold.2"], "that is the name of a fold's shards")):
         with pytest.raises(SystemExit):
             pack_turtles(folder, tmp_path / "store", *arguments)
@@ -191,7 +191,7 @@ def test_an_option_that_came_later_leaves_older_stores_what_they_are(turtles, tm
     call = ["--format=folder", "--data_dir", tmp_path / "set", "--out_dir", tmp_path / "store", *FAST]
     pack(*call)
     capsys.readouterr()
-    later = {"shard_by", "known_classes", "multilabel", "class_list", "attribute_ids", "class_levels"}
+    later = {"shard_by", "known_classes", "multilabel", "class_list", "attribute_ids", "class_levels", "text"}
     assert later == {f.name for f in packing.dataclasses.fields(packing.PackingOptions)
                      if f.default is not packing.dataclasses.MISSING}
     pack(*call, "--shard_by=size")
