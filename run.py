@@ -16,7 +16,7 @@ def job_module(task, job):
 
 def main(argv=None):
     options = parse(argv)
-    if options.task == "classify" or "train" in options.job:
+    if options.task in ("classify", "text") or "train" in options.job:
         # On CPUs without AVX-512 TensorFlow leaves oneDNN out by itself. With it a training step takes half
         # the time; convolutions of whole pages take several times as long.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

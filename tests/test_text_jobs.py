@@ -1,6 +1,8 @@
 """--task=text from packed lines to texts and features: what each job leaves, recomputed from its files."""
 import csv
 import json
+import os
+import signal
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from records.images import decode_image
 from records.store import open_store
 from records.stored_images import stored_images
 from tests.helpers import run_module
+from training.loop import Training
 
 GLYPHS = {"a": (0, 8), "b": (8, 16), "c": (0, 16)}  # rows that are bright
 SMALL = ["--backbone=crnn_small", "--recurrent_units=8", "--recurrent_layers=1", "--batch_size=8", "--lr=3e-3"]
@@ -160,13 +163,7 @@ def test_pooling_over_steps_and_boxes():
 
 
 def test_a_training_that_was_cut_off_goes_on_bit_for_bit(places, tmp_path):
-    """--n_epochs would be another run: the first is stopped by a signal of its own."""
-    import os
-    import signal
-
-    from training.loop import Training
-    how = [*SMALL, "--val_fold=0", "--n_epochs=2", "--sequence_dropout=0.2", "--ema=0.9", "--rotate=2",
-           "--job=train"]
+    how = [*SMALL, "--n_epochs=2", "--sequence_dropout=0.2", "--rotate=2", "--job=train"]
     call(places / "train", *how, f"--run_dir={tmp_path / 'whole'}")
     end_epoch = Training._end_epoch
 
