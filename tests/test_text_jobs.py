@@ -201,7 +201,7 @@ def test_what_does_not_go_together_is_refused(places, capsys, tmp_path):
             ("does not say what stands", "test", ["--job=train"]),
             ("holds lines of text", "train", ["--task=classify", "--job=train", "--backbone=wide_resnet10_2"]),
             ("no convolution stack 'crnn_smal': did you mean crnn_small", "train",
-             ["--job=train", "--backbone=crnn_smal", f"--run_dir={tmp_path / 'x'}"])):
+             ["--job=train", "--batch_size=8", "--backbone=crnn_smal", f"--run_dir={tmp_path / 'x'}"])):
         with pytest.raises(SystemExit) as stop:
             call(places / store, *arguments)
         assert says in str(stop.value)
