@@ -176,7 +176,7 @@ def test_the_hours_are_the_sum_of_their_parts(monkeypatch, capsys):
     session = types.SimpleNamespace(
         strategy=tf.distribute.get_strategy(), input={"size": 16, "channels": 1},
         source=(types.SimpleNamespace(kind="file", held=0), None), rows=([], [1]),
-        run=types.SimpleNamespace(folder="nowhere"))
+        run=types.SimpleNamespace(folder="nowhere", info={"network": {}}))
     dry_run.dry_run(session, model, Plan(50, 20, "loss", 8, validate_every_epochs=2),
                     lambda start, worker, n: tf.data.Dataset.range(1), None)
     text = capsys.readouterr().out

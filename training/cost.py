@@ -33,9 +33,10 @@ def network_flops(model, image_shape, pictures=1):
     eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
-        traced = tf.compat.v1.wrap_function(passes, [tf.nest.map_structure(
-            lambda x: tf.TensorSpec([pictures, *image_shape] if x.shape.rank == 4 else [1, *x.shape[1:]],
-                                    tf.float32), model.input)])
+        images = tf.TensorSpec([pictures, *image_shape], tf.float32)
+        given = images if not model.inputs else tf.nest.map_structure(  # a vector may come beside the images
+            lambda x: images if x.shape.rank == 4 else tf.TensorSpec([1, *x.shape[1:]], tf.float32), model.input)
+        traced = tf.compat.v1.wrap_function(passes, [given])
     finally:
         tf.config.run_functions_eagerly(eager)
     return tuple(2 * sum(map(_multiply_adds, _needed_for(tf.nest.flatten(outputs))))
