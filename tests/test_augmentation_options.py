@@ -6,7 +6,7 @@ import pytest
 
 from jobs import options
 from jobs.augmentation import augmentation
-from jobs.augmentation_options import add_augmentation, add_augmentation_classify
+from jobs.augmentation_options import add_augmentation, add_augmentation_classify, add_geometry
 from pipeline.augmentation import Augmentation
 from pipeline.colour import Colour
 from pipeline.erasing import Erasing
@@ -46,7 +46,7 @@ def names(add):
 def test_the_options_below_are_all_there_are():
     given = [{option.split("=")[0] for option in group} for group in (BOTH, CLASSIFY)]
     assert given[0] == names(add_augmentation) - {"--augment_on"}
-    assert given[1] == names(add_augmentation_classify)
+    assert given[1] == names(add_augmentation_classify) | names(add_geometry)
 
 
 def test_every_option_of_classify_arrives():
@@ -81,7 +81,9 @@ def test_by_default_nothing_changes():
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_recipes_build_their_augmentation(path):
-    assert parsed(f"@{path}") != Augmentation(), "it augments"
+    # Those of Cdiscount's products go on from a recipe of single images.
+    before = [f"@{path.parent / 'resnet50.args'}"] if "\n--product_images=" in path.read_text() else []
+    assert parsed(*before, f"@{path}") != Augmentation(), "it augments"
 
 
 def test_model_04_of_system_a_is_augmented_as_published():

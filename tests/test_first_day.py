@@ -182,7 +182,7 @@ def test_of_folders(places, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("damage, says", [
-    (lambda data: data[:-30], "shard .* has"), (lambda data: data[:60] + b"\0" + data[61:], "is damaged")])
+    (lambda data: data[:-30], "shard .* has"), (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "is damaged")])
 def test_damaged_stores_are_refused(places, tmp_path, damage, says):
     folder = multilabel(places, tmp_path / "many")
     shard = next(folder.glob("*.tfrecord"))
