@@ -221,6 +221,16 @@ def test_killed_runs_with_vectors_end_as_one_never_killed(data, capsys):
 
 
 @pytest.mark.slow
+def test_a_dry_run_counts_the_layer_on_the_vectors(data, tmp_path, capsys):
+    def flops(**more):
+        run.main(options(data, tmp_path / "run", **more) + ["--dry_run"])
+        return re.search(r"of an image (\S+) G forward", capsys.readouterr().out)[1]
+    few, many = float(flops(aux_width=1)), float(flops(aux_width=100_000))
+    assert many - few == pytest.approx(2 * 99_999 * (4 + 3) / 1e9, rel=0.02)  # of the layer, and of the head
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_from_images_alone_to_images_with_vectors(data, tmp_path, capsys):
     """At first the vectors say nothing."""
     store = open_store(data / "store")
