@@ -197,6 +197,7 @@ print("EQUAL")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_and_micro_batches_give_the_weights_of_one():
     done = run_module("-c", TWO_DEVICES)
     assert done.returncode == 0, done.stderr[-2000:]

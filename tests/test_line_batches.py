@@ -54,6 +54,7 @@ def batches(augment_on, **more):
                             augment_on=augment_on, **more)
 
 
+@pytest.mark.slow
 def test_images_and_texts_come_together_on_host_and_device():
     order = [row for batch in training_positions(np.zeros(10, int), None, 3, 4, 3) for row in batch.numpy()]
     device = augment_on_device(AUGMENT, FORMAT, None)

@@ -162,6 +162,7 @@ def test_pooling_over_steps_and_boxes():
             np.testing.assert_allclose(found[image], getattr(own, kind)(0) if len(own) else 0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_cut_off_goes_on_bit_for_bit(places, tmp_path):
     how = [*SMALL, "--n_epochs=2", "--sequence_dropout=0.2", "--rotate=2", "--job=train"]
     call(places / "train", *how, f"--run_dir={tmp_path / 'whole'}")

@@ -67,6 +67,7 @@ def results(output):
     return json.loads(output.split("RESULT")[1])
 
 
+@pytest.mark.slow
 def test_two_workers_reach_the_weights_of_one_device(tmp_path):
     alone = subprocess.run([sys.executable, "-c", TRAIN, tmp_path / "one", "3"], capture_output=True,
                            text=True)
