@@ -5,11 +5,13 @@
 
 A train.bson of products with one to four small pictures is rendered by repetition. Packing it (the whole
 command, with no index from before) and decoding every document with bson.decode_file_iter run in turn; the
-ratio is printed with its spread. What the command takes for 5 documents is its start, mostly TensorFlow's
-import, and the ratio without it stands beside. Memory is the sum of the resident sets of all
+ratio is printed with its spread, of the time and of the CPU time of all processes, which other work on the
+machine changes less. What the command takes for 5 documents is its start, mostly TensorFlow's import, and
+is taken off the CPU time. Memory is the sum of the resident sets of all
 processes, sampled 20 times a second.
 """
 import argparse
+import os
 import pathlib
 import shutil
 import subprocess
@@ -47,19 +49,19 @@ def render(path, documents, side):
 
 
 def read_alone(path):
-    """Seconds that bson takes to decode every document."""
-    start = time.perf_counter()
+    """(seconds, of the CPU) that bson takes to decode every document."""
+    start, cpu = time.perf_counter(), time.process_time()
     with open(path, "rb") as file:
         for _ in bson.decode_file_iter(file):
             pass
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def packed(folder, side, workers):
-    """(seconds, most bytes of all processes together) of packing folder/train.bson with 5 folds."""
+    """(seconds, of all CPUs, most bytes of all processes together) of packing folder/train.bson in 5 folds."""
     command = [sys.executable, "create_tfrecords.py", "--format=cdiscount", f"--data_dir={folder}",
                f"--out_dir={folder}/packed/store", f"--size={side}", "--n_folds=5", f"--workers={workers}"]
-    start, most = time.perf_counter(), 0
+    start, cpu, most = time.perf_counter(), sum(os.times()[2:4]), 0
     with open(folder / "log", "w") as log:
         process = psutil.Popen(command, stdout=log, stderr=log)
         while process.poll() is None:
@@ -69,7 +71,7 @@ def packed(folder, side, workers):
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{(folder / 'log').read_text()[-2000:]}")
     shutil.rmtree(folder / "packed")
-    return seconds, most
+    return seconds, sum(os.times()[2:4]) - cpu, most
 
 
 def resident(process):
@@ -101,19 +103,20 @@ def main(argv=None):
             render(place / "train.bson", documents, options.side)
         size = (many / "train.bson").stat().st_size
         print(f"{options.documents} documents, {size / 1e6:.0f} MB", flush=True)
-        whole, without_start, memory = [], [], 0
+        whole, of_cpu, memory = [], [], 0
         for _ in range(options.repeats):
-            alone = read_alone(many / "train.bson")
-            seconds, most = packed(many, options.side, options.workers)
-            start, _ = packed(few, options.side, options.workers)
-            alone = (alone + read_alone(many / "train.bson")) / 2
+            before = read_alone(many / "train.bson")
+            seconds, cpu, most = packed(many, options.side, options.workers)
+            start, start_cpu, _ = packed(few, options.side, options.workers)
+            alone, alone_cpu = np.mean([before, read_alone(many / "train.bson")], axis=0)
             whole.append(alone / seconds)
-            without_start.append(alone / max(seconds - start, 1e-9))
+            of_cpu.append(alone_cpu / max(cpu - start_cpu, 1e-3))
             memory = max(memory, most)
             print(f"bson alone {options.documents / alone:.0f} documents/s; packing "
-                  f"{options.documents / seconds:.0f} documents/s in {seconds:.1f} s, of which {start:.1f} s are its "
-                  "start", flush=True)
-    print(f"packing at {spread(whole)} of the pace of bson alone, without its start {spread(without_start)}")
+                  f"{options.documents / seconds:.0f} documents/s in {seconds:.1f} s ({cpu:.1f} s of the CPUs), of "
+                  f"which its start takes {start:.1f} s ({start_cpu:.1f})", flush=True)
+    print(f"packing at {spread(whole)} of the pace of bson alone; of the CPU time without its start, bson alone "
+          f"takes {spread(of_cpu)}")
     print(f"peak memory of all processes {memory / 1e6:.0f} MB")
     return memory
 
