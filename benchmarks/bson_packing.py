@@ -58,7 +58,7 @@ def read_alone(path):
 
 
 def packed(folder, side, workers):
-    """(seconds, of all CPUs, most bytes of all processes together) of packing folder/train.bson in 5 folds."""
+    """(seconds, of the CPUs, most bytes of all processes together) of packing folder/train.bson, 5 folds."""
     command = [sys.executable, "create_tfrecords.py", "--format=cdiscount", f"--data_dir={folder}",
                f"--out_dir={folder}/packed/store", f"--size={side}", "--n_folds=5", f"--workers={workers}"]
     start, cpu, most = time.perf_counter(), sum(os.times()[2:4]), 0

@@ -63,8 +63,8 @@ def write_shards(folder, plan, table, where, named, workers):
 
     def write(shard, rows):
         block, placed, position = named(table.iloc[rows]).reset_index(drop=True), [], 0
-        several = block["label_ids"] if "label_ids" in block else [None] * len(rows)
-        columns = zip(block["id"], block["label_id"].tolist(), block["label"], several)
+        several = block["label_ids"].tolist() if "label_ids" in block else [None] * len(rows)
+        columns = zip(*(block[name].tolist() for name in ("id", "label_id", "label")), several)
         with tf.io.TFRecordWriter(str(folder / shard)) as writer:
             for image, (record_id, label_id, label, label_ids) in zip(_read(files, where, rows), columns):
                 example = serialise_example(record_id, image, label_id, label, None if label_ids is None else
