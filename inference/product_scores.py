@@ -23,19 +23,19 @@ def right_by_level(given, truth, class_names, class_levels):
     return right
 
 
-def score_table(right, n_images, parts=None):
-    """DataFrame of the mean of each of `right`, and `products`, how many they are: a row "all", a row for each
+def score_table(right, n_images, parts=None, what="products"):
+    """DataFrame of the mean of each of `right`, and `what`, how many they are: a row "all", a row for each
     number of images ("images1", …), and for each name in parts (str [n]; "" for no part)."""
     groups = {"all": np.ones(len(n_images), bool)}
     groups |= {f"images{k}": n_images == k for k in np.unique(n_images)}
     if parts is not None:
         groups |= {name: parts == name for name in sorted(set(parts) - {""})}
-    means = {name: {"products": rows.sum()} | {column: own[rows].mean() for column, own in right.items()}
+    means = {name: {what: rows.sum()} | {column: own[rows].mean() for column, own in right.items()}
              for name, rows in groups.items()}
-    return pd.DataFrame(means).T.astype({"products": int})
+    return pd.DataFrame(means).T.astype({what: int})
 
 
 def figures_of(table):
     """{name: float} of a score_table: accuracy, accuracy_level1, …, accuracy_images1, accuracy_level1_images1."""
     return {column if row == "all" else f"{column}_{row}": float(table.loc[row, column])
-            for row in table.index for column in table.columns if column != "products"}
+            for row in table.index for column in table.columns if column.startswith("accuracy")}

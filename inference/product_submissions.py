@@ -25,6 +25,14 @@ def write_product_submission(path, ids, categories, sample_ids=None):
     write_text(path, text.getvalue())
 
 
+def names_products(path):
+    """Whether the first column of a CSV is `_id`; not where there is no file, which its reader will tell."""
+    if not path.is_file():
+        return False
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().split(",")[0].strip() == ID
+
+
 def read_products(path, columns):
     """DataFrame of str of a CSV with `_id` and these columns, and `part` where it has one.
 

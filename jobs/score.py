@@ -19,7 +19,7 @@ COLUMNS = ("f1", "precision", "recall", "centre_precision", "centre_recall", "ma
 def run(session):
     o = session.options
     told = (multilabel.score if o.task == "multilabel" else turtle.score if turtle.is_meant(session) else
-            product_submission.score if product_submission.is_meant(session) else score_read)
+            product_submission.score if product_submission.is_scored(session) else score_read)
     figures = told(session)
     if o.score_csv:
         add_score(o.score_csv, o.score_name or str(session.run.folder), figures)

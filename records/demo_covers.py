@@ -2,7 +2,8 @@
 
     python -m records.demo_covers --out_dir data/demo_covers
 
-OUT/images/NUMBER.jpg  covers as products are shown, drawn as those of records.demo_products, with other words
+OUT/images/NUMBER.jpg  covers as products are shown, drawn as those of records.demo_products, with other words; and
+                       things without any
 OUT/annotations.json   COCO's layout: a box round every word, all of the one category "text"
 OUT/words/NUMBER.png   words cut out of further covers, with a little of what is round them
 OUT/words.csv          path,text
@@ -10,6 +11,7 @@ OUT/demo.json          the options that made it
 
 A cover is a pure function of (seed, its number, the size), whatever the number of workers.
 """
+import itertools
 import json
 import os
 import pathlib
@@ -19,7 +21,7 @@ import time
 from arguments import Parser, number
 from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
 
-FORMAT = 1    # of the folder; raise it when the same options make other files
+FORMAT = 2    # of the folder; raise it when the same options make other files
 JPEG_QUALITY = 88
 PER_JOB = 40  # covers
 KINDS = 20    # of looks
@@ -33,6 +35,8 @@ def parse_options(argv):
         usage="python -m records.demo_covers [options]")
     what = parser.add_argument_group("what to render")
     what.add_argument("--covers", type=number(int, 0), default=600, help="pictures with boxes")
+    what.add_argument("--things", type=number(int, 0), default=200,
+                      help="pictures without words, and so without boxes")
     what.add_argument("--words", type=number(int, 0), default=6000, help="words cut out, of other covers")
     what.add_argument("--size", type=number(int, 96, 1024), default=180, help="side of the pictures, px")
     what.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other covers")
@@ -66,32 +70,44 @@ def render_set(options):
     with made_beside(options.out_dir, identity) as partial:
         boxes = _write_covers(options, partial)
         _write_words(options, partial)
-    print(f"{options.covers} covers with {boxes} words, and {options.words} words cut out, in "
+    print(f"{options.covers} covers with {boxes} words, {options.things} things, {options.words} words cut out, in "
           f"{time.monotonic() - start:.1f} s: {options.out_dir}")
 
 
 def _is_whole(folder, options):
     return all((folder / name).is_file() for name in ("annotations.json", "words.csv")) and all(
         len(list((folder / name).iterdir())) == count
-        for name, count in (("images", options.covers), ("words", options.words)))
+        for name, count in (("images", options.covers + options.things), ("words", options.words)))
 
 
-def _rendered_covers(options, numbers):
-    """Yields (JPEG, boxes of `seen`) of each number."""
+def _rendered_pictures(draw_one, options, numbers):
+    """Yields (JPEG, boxes of `seen`) of each number. draw_one: draw or draw_thing."""
     from tqdm import tqdm
-    jobs = [(options.seed, options.size, numbers[i:i + PER_JOB]) for i in range(0, len(numbers), PER_JOB)]
-    with tqdm(total=len(numbers), desc="rendering", unit=" covers") as progress:
-        for covers in rendered(_render_covers, jobs, options.workers):
+    jobs = [(draw_one, options.seed, options.size, numbers[i:i + PER_JOB]) for i in range(0, len(numbers), PER_JOB)]
+    with tqdm(total=len(numbers), desc="rendering", unit=" pictures") as progress:
+        for covers in rendered(_render_pictures, jobs, options.workers):
             yield from covers
             progress.update(len(covers))
 
 
-def _render_covers(job):
+def _render_pictures(job):
     import cv2
-    seed, size, numbers = job
+    draw_one, seed, size, numbers = job
     cv2.setNumThreads(1)  # the jobs already keep every core busy
     return [(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes(), boxes)
-            for picture, boxes in (draw(seed, number_, size) for number_ in numbers)]
+            for picture, boxes in (draw_one(seed, number_, size) for number_ in numbers)]
+
+
+def draw_thing(seed, number_, size):
+    """(uint8 [size, size, 3] BGR, []) of the number-th picture without words."""
+    import numpy as np
+    from records.demo_object import TEXTURES, colours_of, draw_object
+    from records.demo_tags import TAGS
+
+    rng = np.random.default_rng([seed, 11, number_])
+    kind, texture = rng.integers(len(TAGS)), rng.integers(len(TEXTURES))
+    colours, grain = colours_of(kind, texture, rng), rng.uniform(0.75, 1.3)
+    return draw_object(kind, texture, colours, grain, rng, size, plain=rng.random() < 0.4), []
 
 
 def draw(seed, number_, size):
@@ -113,7 +129,9 @@ def _write_covers(options, folder):
     """images/ and annotations.json; returns the number of boxes."""
     (folder / "images").mkdir()
     images, boxes = [], []
-    for number_, (jpeg, found) in enumerate(_rendered_covers(options, range(options.covers))):
+    pictures = itertools.chain(_rendered_pictures(draw, options, range(options.covers)),
+                               _rendered_pictures(draw_thing, options, range(options.things)))
+    for number_, (jpeg, found) in enumerate(pictures):
         name = f"{number_:06d}.jpg"
         (folder / "images" / name).write_bytes(jpeg)
         images.append({"id": number_, "file_name": name, "width": options.size, "height": options.size})
@@ -132,7 +150,7 @@ def _write_words(options, folder):
     rows, first = [], options.covers
     while len(rows) < options.words:
         numbers = range(first, first + max(PER_JOB, (options.words - len(rows)) // 3))
-        for number_, (jpeg, found) in zip(numbers, _rendered_covers(options, numbers)):
+        for number_, (jpeg, found) in zip(numbers, _rendered_pictures(draw, options, numbers)):
             picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
             rng = np.random.default_rng([options.seed, 10, number_])
             for text, x, y, w, h in found:

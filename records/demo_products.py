@@ -38,8 +38,8 @@ def parse_options(argv):
                       help="categories of the first level; a third of them are covers (books, music, ...)")
     what.add_argument("--level2", type=number(int, 1, 5), default=5, help="categories in each of these")
     what.add_argument("--level3", type=number(int, 1, 5), default=5, help="categories in each of those")
-    what.add_argument("--products", type=number(int, 1, 100_000), default=22, help="per category in train.bson")
-    what.add_argument("--test_products", type=number(int, 0, 100_000), default=5, help="per category in test.bson")
+    what.add_argument("--products", type=number(int, 1, 100_000), default=14, help="per category in train.bson")
+    what.add_argument("--test_products", type=number(int, 0, 100_000), default=4, help="per category in test.bson")
     what.add_argument("--wrong_rate", type=number(float, 0, 1), default=0.03,
                       help="share of the products of train.bson with another's category")
     what.add_argument("--junk_rate", type=number(float, 0, 1), default=0.03,

@@ -14,6 +14,7 @@ from records.demo_render import columns
 from records.images import decode_image, fit_line
 from records.store import open_store
 from records.stored_images import stored_images
+from reports import second_opinion
 
 
 def page_of(book, random):
@@ -199,3 +200,37 @@ def test_lines_of_any_format_are_cut_without_texts(tmp_path):
                            "--fit=line", "--aspect=2", "--source=test", "--workers=1"])
     store = open_store(tmp_path / "lines")
     assert store.lines and not store.text and store.record_size == (32, 64)
+
+
+def test_a_second_opinion_names_the_columns_that_differ(pages, capsys):
+    folder, _ = pages
+    boxes = [(page, x, y, 20, 24, 0.9, "", "") for page in ("a_1", "b_1") for x in (60, 15) for y in (10, 40, 70)]
+    with open(folder / "found.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image_id", "x", "y", "w", "h", "score", "label", "label_score"), *boxes])
+    pack(folder, "found", *COLUMNS, "--source=test", f"--detections={folder / 'found.csv'}",
+         f"--image_dir={folder / 'train_images'}")
+    points = [(f"U+{0x3042 + 2 * k:04X}", 70, 22 + 30 * k) for k in (2, 0, 1)]  # in no order, あいう from the top
+    points += [("U+3048", 25, 22), ("U+304A", 5, 5)]  # え in the left column, お in none
+    with open(folder / "submission.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image_id", "labels"), ("b_1", ""),
+                                    ("a_1", " ".join(" ".join(map(str, point)) for point in points))])
+    texts = {"a_1:0": "あいう", "a_1:1": "NA", "b_1:0": "", "b_1:1": "か"}
+
+    def opinion(texts):
+        with open(folder / "texts.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("id", "text", "confidence"), *((*row, 0.5) for row in texts.items())])
+        second_opinion.main([f"--data_tfrec_dir={folder / 'found'}", f"--texts={folder / 'texts.csv'}",
+                             f"--submission={folder / 'submission.csv'}", f"--out_csv={folder / 'out/opinion.csv'}"])
+    opinion(texts)
+    assert "2 of 4 columns are read alike, 3 edits to 4 characters" in capsys.readouterr().out
+    with open(folder / "out/opinion.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["characters"], row["columns"], row["edits"]) for row in rows] == [
+        ("a_1:1", "え", "NA", "2"), ("b_1:1", "", "か", "1"), ("a_1:0", "あいう", "あいう", "0"), ("b_1:0", "", "", "0")]
+    assert [rows[0][c] for c in ("image_id", "x", "y", "w", "h", "confidence")] == ["a_1", "15", "10", "20", "84", "0.5"]
+    with pytest.raises(SystemExit, match="is not of the 4 columns"):
+        opinion({"a_1:0": "あ"})
+    with open(folder / "submission.csv", "w") as file:
+        file.write("image_id,labels\na_1,\n")
+    with pytest.raises(SystemExit, match="lacks 1 pages of the columns, the first 'b_1'"):
+        opinion(texts)

@@ -33,7 +33,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def covers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "covers"
-    demo_covers.main(["--covers=12", "--words=30", "--seed=5", "--out_dir", str(folder), "--workers=2"])
+    demo_covers.main(["--covers=12", "--things=3", "--words=30", "--seed=5", "--out_dir", str(folder), "--workers=2"])
     return folder
 
 
@@ -147,15 +147,15 @@ def test_boxes_are_where_the_words_are():
 
 def test_a_detection_set_and_words_with_their_text(covers, tmp_path):
     told, rows = json.loads((covers / "annotations.json").read_text()), read(covers / "words.csv")
-    assert len(told["images"]) == 12 and told["categories"] == [{"id": 1, "name": "text"}]
-    assert len(told["annotations"]) > 20
+    assert len(told["images"]) == 15 and told["categories"] == [{"id": 1, "name": "text"}]
+    assert len(told["annotations"]) > 20 and {box["image_id"] for box in told["annotations"]} == set(range(12))
     for box in told["annotations"]:
         x, y, w, h = box["bbox"]
         assert 0 <= x < x + w <= 180 and 0 <= y < y + h <= 180 and w >= 5 and h >= 5 and box["category_id"] == 1
     assert len(rows) == 30 and not {row["text"].upper() for row in rows} & {*genres(), *FILLERS}
     shapes = [cv2.imread(str(covers / row["path"])).shape for row in rows]
     assert np.corrcoef([len(row["text"]) for row in rows], [s[1] / s[0] for s in shapes])[0, 1] > 0.6
-    demo_covers.main(["--covers=12", "--words=30", "--seed=5", "--out_dir", str(tmp_path / "one"), "--workers=1"])
+    demo_covers.main(["--covers=12", "--things=3", "--words=30", "--seed=5", "--out_dir", str(tmp_path / "one"), "--workers=1"])
     assert digest(tmp_path / "one") == digest(covers)
     create_tfrecords.main(["--format=coco", f"--json={covers}/annotations.json", f"--image_dir={covers}/images",
                            "--size=64", f"--out_dir={tmp_path}/store", "--workers=1"])

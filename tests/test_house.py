@@ -80,7 +80,7 @@ def test_recipes_parse_and_name_what_packs_them(recipe):
     assert text.startswith("# "), "the first lines say what it is"
     if pathlib.Path(recipe).name.startswith("pack"):
         create_tfrecords.parse([f"@{recipe}", "--data_dir=x", "--out_dir=y",
-                                *(["--json=z"] if "/coco/" in recipe else [])])
+                                *(["--json=z"] if "--format=coco" in text else [])])
     else:
         options = parse([f"@{recipe}", "--data_tfrec_dir=x", "--job=train"])
         # Systems B, C and E say in their heads what store they expect.

@@ -120,6 +120,26 @@ def test_products_submission_and_score(places, tmp_path, capsys):
     np.testing.assert_allclose(p, [(expected[name] + alone[name]) / 2 for name in ids], atol=2e-3)
 
 
+def test_single_images_are_scored_each_by_itself(places, tmp_path, capsys):
+    scores, single = tmp_path / "scores.csv", places / "single"
+    arguments = [f"--data_tfrec_dir={places / 'test'}", f"--run_dir={single}", "--job=score"]
+    run.main([*arguments, f"--truth_csv={places / 'truth.csv'}", f"--score_csv={scores}", "--score_name=single"])
+    assert "on 40 single images" in capsys.readouterr().out
+    known = pd.read_csv(places / "truth.csv", dtype=str, keep_default_na=False).set_index("_id")
+    ids, names, p = probabilities(single / "predictions/test.npz")
+    product = pd.Series(ids).str.rsplit("_", n=1).str[0]
+    right = np.array(names)[p.argmax(1)] == known.loc[product, "category_id"].to_numpy()
+    row = pd.read_csv(scores).iloc[0]
+    assert row["accuracy"] == pytest.approx(right.mean(), abs=1e-4)
+    assert row["accuracy_first"] == pytest.approx(right[known.loc[product, "part"] == "first"].mean(), abs=1e-4)
+    of_three = (product.map(product.value_counts()) == 3).to_numpy()
+    assert row["accuracy_images3"] == pytest.approx(right[of_three].mean(), abs=1e-4)
+
+    known.iloc[1:].to_csv(tmp_path / "short.csv")
+    assert f"has no product '{known.index[0]}'" in refused(capsys, *arguments,
+                                                           f"--truth_csv={tmp_path / 'short.csv'}")
+
+
 def test_products_of_a_validation(places, tmp_path):
     call(places / "train", f"--members={places / 'single'},{places / 'pairs'}", f"--run_dir={tmp_path / 'all'}",
          "--job=products", "--val_fold=0")

@@ -41,7 +41,7 @@ def test_every_published_system_has_its_recipes():
         "imet": ["pnasnet5", "resnet34", "senet154", "seresnext101", "seresnext50"],
         "cdiscount": ["densenet161", "densenet169", "dpn92", "inception_resnet_v2", "inception_v4",
                       "large224", "large299", "product2", "product3", "product4", "resnet101", "resnet152",
-                      "resnet34", "resnet50", "two_fc"]}
+                      "resnet34", "resnet50", "text_boxes", "two_fc", "with_text", "words"]}
 
 
 def networks():

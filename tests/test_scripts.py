@@ -116,6 +116,7 @@ def test_a_detector_finds_then_a_classifier_reads(places, tmp_path):
 STAGES = "scripts/kuzushiji"
 TURTLES = "scripts/turtle"
 ARTWORKS = "scripts/imet"
+PRODUCTS = "scripts/cdiscount"
 
 
 @pytest.mark.parametrize("stage, needed", [
@@ -124,6 +125,9 @@ ARTWORKS = "scripts/imet"
     *((f"{ARTWORKS}/{stage}.sh", f"{needed}.sh") for stage, needed in (
         ("02_train", "01_pack"), ("03_predict", "02_train"), ("04_mean", "03_predict"), ("05_stack", "03_predict"),
         ("06_pseudo", "05_stack"), ("07_groups", "06_pseudo"), ("08_second_level", "07_groups"))),
+    *((f"{PRODUCTS}/{stage}.sh", f"{needed}.sh") for stage, needed in (
+        ("02_train", "01_pack"), ("03_products", "02_train"), ("04_text", "01_pack"), ("05_with_text", "04_text"),
+        ("06_predict", "05_with_text"), ("07_submission", "06_predict"))),
     ("02_train_detector.sh", "01_pack.sh"), ("03_train_classifiers.sh", "01_pack.sh"),
     ("04_read_validation.sh", "02_train_detector.sh"), ("05_false_positives.sh", "04_read_validation.sh"),
     ("06_find_test.sh", "02_train_detector.sh"), ("07_read_test.sh", "05_false_positives.sh"),
@@ -139,7 +143,7 @@ def test_a_stage_names_the_one_before_it(stage, needed, tmp_path):
 def test_an_unknown_system_is_refused():
     for name in ("run_training.sh", "run_inference.sh"):
         done = script(name, SYSTEM="kuzusiji")
-        assert done.returncode == 1 and "the systems are imet kuzushiji turtle" in done.stderr
+        assert done.returncode == 1 and "the systems are cdiscount imet kuzushiji turtle" in done.stderr
 
 
 @pytest.mark.slow
@@ -221,5 +225,32 @@ def test_the_whole_of_system_c(tmp_path):
     before = submission.read_bytes()
     assert before.startswith(b"id,attribute_ids\n") and before.count(b"\n") == 21
     done = script("run_inference.sh", "--seed=2", SYSTEM="imet", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert submission.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_whole_of_system_e(tmp_path):
+    """All steps on a few small products, then the test products once more."""
+    from records import demo_products
+    demo_products.main([f"--out_dir={tmp_path / 'products'}", "--level1=3", "--level2=2", "--level3=2",
+                        "--products=12", "--test_products=3"])
+    where = {"DATA_DIR": tmp_path / "products", "STORES": tmp_path / "stores", "RUNS": tmp_path / "runs",
+             "RECIPES": "recipes/demo/products.args", "WITH_TEXT": "recipes/demo/products_text.args",
+             "PRODUCTS": " ".join(f"recipes/demo/products{k}.args" for k in (1, 2, 3, 4)),
+             "TEXT_BOXES": "recipes/demo/text_boxes.args", "WORDS": "recipes/demo/words.args",
+             "COVERS": "--covers=24 --things=4 --words=80", "TRUTH_CSV": tmp_path / "products/test_truth.csv",
+             "TRAIN_OPTIONS": "--n_epochs=1 --warmup_epochs=0 --batch_size=8",
+             "TEXT_OPTIONS": "--n_epochs=2 --batch_size=8 --validate_every_epochs=2"}
+    done = script("run_training.sh", "--seed=2", SYSTEM="cdiscount", **where)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = list(csv.DictReader(open(tmp_path / "runs/scores.csv")))
+    assert [row["name"] for row in rows] == ["single_images", "averaged", "joined", "with_text", "all"]
+    figures = ("accuracy", "accuracy_level1", "accuracy_words", "accuracy_things", "accuracy_images4")
+    assert all(0 <= float(row[figure]) <= 1 for row in rows for figure in figures)
+    submission = tmp_path / "runs/all/submission.csv"
+    before = submission.read_bytes()
+    assert before.startswith(b"_id,category_id\n") and before.count(b"\n") == 3 * 12 + 1
+    done = script("run_inference.sh", "--seed=2", SYSTEM="cdiscount", **where)
     assert done.returncode == 0, done.stderr[-3000:]
     assert submission.read_bytes() == before
