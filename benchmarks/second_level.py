@@ -12,6 +12,7 @@ probabilities that all of it works on included), so the largest number counts.
 """
 import argparse
 import resource
+import sys
 import time
 
 import numpy as np
@@ -117,7 +118,10 @@ def main():
                         help=f"a booster is trained on (default: {Draw.max_rows})")
     parser.add_argument("--threads", type=int, default=0, help="of LightGBM; 0: all cores (default: 0)")
     o = parser.parse_args()
-    rows = [row for n in (o.images // 4, o.images // 2, o.images) for row in measure(n, o)]
+    rows = []
+    for n in (o.images // 4, o.images // 2, o.images):
+        rows += measure(n, o)
+        print(*(" ".join(row) for row in rows[-5:]), sep="\n", file=sys.stderr)
     print_rows(["images", "part", "s", "rows/s", "of the limit's", "peak so far, GB"], rows)
 
 
