@@ -15,6 +15,9 @@ from pipeline.batches import evaluation_batches
 from records.letterbox import Letterbox
 
 
+BATCH_PIXELS = 1 << 18  # of pages that a device sees together, unless one has more
+
+
 class Finder:
     """Finds (and reads) characters on pages of the session's store; compiled once, used often."""
 
@@ -38,8 +41,9 @@ class Finder:
         """
         session, side = self.session, self.session.store.info["image"]["size"]
         page_format = dataclasses.replace(session.input_format, size=side)
+        together = max(1, BATCH_PIXELS // side ** 2)
         batches = evaluation_batches(source, positions, page_format,
-                                     batch_size=session.strategy.num_replicas_in_sync)
+                                     batch_size=together * session.strategy.num_replicas_in_sync)
         pages = session.store.manifest["image_id"].to_numpy()[rows]
         frames, crowded = {}, []
         for index, values in self.predictor.results(batches, len(rows), description):
