@@ -8,4 +8,4 @@ if [[ ! -e $reader ]]; then
 fi
 needs "$(store "$first" val)" 04_read_validation.sh
 run "$first" --data_tfrec_dir="$(store "$first" val)" --run_dir="$reader" --job=fit_rescorer \
-  --rescorer="$RUNS/rescorer" --rescorer_trials="$TRIALS" --truth_csv="$DATA_DIR/train.csv"
+  --rescorer="$RUNS/rescorer" --rescorer_trials="$TRIALS" --truth_csv="${VALIDATION_DIR:-$DATA_DIR}/train.csv"

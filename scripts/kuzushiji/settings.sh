@@ -2,7 +2,9 @@
 #   DATA_DIR            folder with train.csv, train_images/, test_images/ of the Kuzushiji Recognition
 #                       competition; without it the demo, on pages that are rendered first
 #   SCALE               of the demo: small, or large: twice the training pages, three times the test pages,
-#                       half as long again a training
+#                       half as long again a training, and validation pages of three more hands
+#   VALIDATION_DIR      folder with train.csv, train_images/ of annotated pages that nothing is trained on, which the
+#                       predictor of false positives learns from (default: the detector's validation pages)
 #   DETECTOR, RECIPES   recipes of the detector and of the classifiers
 #   STORES, RUNS        folders of the packed records and of the runs
 #   DETECTOR_OPTIONS, CLASSIFIER_OPTIONS, REFINE_OPTIONS   options of run.py that override the recipes
@@ -28,8 +30,9 @@ if [[ -z ${DATA_DIR:-} ]]; then
     CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2 --eval_crop=0.8571}
     REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
   elif [[ $SCALE == large ]]; then
-    TRAIN_PAGES=80 TEST_PAGES=24 place=demo_whole_large
+    TRAIN_PAGES=80 TEST_PAGES=24 VALIDATION_PAGES=30 place=demo_whole_large
     DATA_DIR=data/$place/pages
+    VALIDATION_DIR=data/$place/validation_pages
     DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=6 --validate_every_epochs=6}
     CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=3 --eval_crop=0.8571}
     REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
@@ -47,6 +50,7 @@ fi
 STORES=${STORES:-data/$place}
 RUNS=${RUNS:-runs/$place}
 VIEWS=${VIEWS:-crops7}
+VALIDATION_DIR=${VALIDATION_DIR:-}
 TRUTH_CSV=${TRUTH_CSV:-${DEMO:+$DATA_DIR/test.csv}}
 TABLE=$RUNS/scores.csv
 
