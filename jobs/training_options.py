@@ -41,7 +41,7 @@ def add_head(parser):
                       help="preview, train, val, test: .npz of vectors by id of record, image or group (ids, "
                            "features, made_by), one for each record of the store, that go into the network "
                            "beside the image (default: none)")
-    head.add_argument("--aux_width", type=number(int, 0), default=128,
+    head.add_argument("--aux_width", type=number(int, 0), default=256,
                       help="of a dense layer with ReLU on the vectors, before they join the image's features "
                            "above the neck; 0: none")
     head.add_argument("--loss", type=_loss, default="cross_entropy", metavar="NAME[:WEIGHT],...",
