@@ -17,13 +17,10 @@ an annotator missed, and, with the number of training images, whose labels he co
 """
 import hashlib
 import os
-import pathlib
-import sys
-import time
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
+from records.demo_folder import add_run_options, identity_of, make_set, rendered, write_csv
 
 FORMAT = 2            # of the folder; raise it when the same options make other files
 FIRST_TEST = 1 << 20  # number of the first test image
@@ -58,43 +55,28 @@ def parse_options(argv):
     what.add_argument("--wrong_rate", type=number(float, 0, 1), default=0.03,
                       help="share of the training images that have another image's labels in train.csv")
     what.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other pictures")
-    run = parser.add_argument_group("how to run")
-    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo_imet/imet"),
-                     help="folder to make")
-    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
-    run.add_argument("--overwrite", action="store_true", help="replace artworks rendered with other options")
+    add_run_options(parser, "data/demo_imet/imet", "artworks")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     options = parse_options(argv)
-    try:
-        render_set(options)
-    except ValueError as error:
-        sys.exit(f"demo_artworks: {error}")
+    make_set("artworks", options, lambda: identity_of("artworks", FORMAT, options),
+             lambda folder: _is_whole(folder, options), lambda folder: _render_set(options, folder))
 
 
-def render_set(options):
-    """Renders all that the options ask for, unless it is there already."""
-    identity = identity_of("artworks", FORMAT, options)
-    whole = lambda folder: _is_whole(folder, options)
-    if is_made(options.out_dir, identity, options.overwrite, "demo artworks", whole):
-        print(f"{options.out_dir} already holds these demo artworks (format {FORMAT}); nothing to do")
-        return
-    start = time.monotonic()
+def _render_set(options, folder):
     numbers = {"train": range(options.train_images),
                "test": range(FIRST_TEST, FIRST_TEST + options.test_images)}
     ids = {n: image_id(options.seed, n) for part in numbers.values() for n in part}
     if len(set(ids.values())) < len(ids):
         raise ValueError(f"--seed {options.seed} gives two images the same id: give another")
-    with made_beside(options.out_dir, identity) as partial:
-        places = []
-        for part, those in numbers.items():
-            (partial / part).mkdir()
-            places += _render_all(options, those, partial / part)
-        _write_tables(partial, options, numbers, ids, places)
-    print(f"{options.train_images} training and {options.test_images} test images in "
-          f"{time.monotonic() - start:.1f} s: {options.out_dir}")
+    places = []
+    for part, those in numbers.items():
+        (folder / part).mkdir()
+        places += _render_all(options, those, folder / part)
+    _write_tables(folder, options, numbers, ids, places)
+    return f"{options.train_images} training and {options.test_images} test images"
 
 
 def _is_whole(folder, options):

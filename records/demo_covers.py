@@ -13,13 +13,9 @@ A cover is a pure function of (seed, its number, the size), whatever the number 
 """
 import itertools
 import json
-import os
-import pathlib
-import sys
-import time
 
 from arguments import Parser, number
-from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
+from records.demo_folder import add_run_options, identity_of, make_set, rendered, write_csv
 
 FORMAT = 2    # of the folder; raise it when the same options make other files
 JPEG_QUALITY = 88
@@ -40,38 +36,21 @@ def parse_options(argv):
     what.add_argument("--words", type=number(int, 0), default=6000, help="words cut out, of other covers")
     what.add_argument("--size", type=number(int, 96, 1024), default=180, help="side of the pictures, px")
     what.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other covers")
-    run = parser.add_argument_group("how to run")
-    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo_covers"),
-                     help="folder to make")
-    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
-    run.add_argument("--overwrite", action="store_true", help="replace covers rendered with other options")
+    add_run_options(parser, "data/demo_covers", "covers")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    options = parse_options(argv)
-    try:
-        render_set(options)
-    except ValueError as error:
-        sys.exit(f"demo_covers: {error}")
-
-
-def render_set(options):
-    """Renders all that the options ask for, unless it is there already."""
     from records.demo_words import need_typeface
+    options = parse_options(argv)
+    make_set("covers", options, lambda: identity_of("covers", FORMAT, options),
+             lambda folder: _is_whole(folder, options), lambda folder: _render_set(options, folder), need_typeface)
 
-    identity = identity_of("covers", FORMAT, options)
-    whole = lambda folder: _is_whole(folder, options)
-    need_typeface()
-    if is_made(options.out_dir, identity, options.overwrite, "demo covers", whole):
-        print(f"{options.out_dir} already holds these demo covers (format {FORMAT}); nothing to do")
-        return
-    start = time.monotonic()
-    with made_beside(options.out_dir, identity) as partial:
-        boxes = _write_covers(options, partial)
-        _write_words(options, partial)
-    print(f"{options.covers} covers with {boxes} words, {options.things} things, {options.words} words cut out, in "
-          f"{time.monotonic() - start:.1f} s: {options.out_dir}")
+
+def _render_set(options, folder):
+    boxes = _write_covers(options, folder)
+    _write_words(options, folder)
+    return f"{options.covers} covers with {boxes} words, {options.things} things, {options.words} words cut out"
 
 
 def _is_whole(folder, options):

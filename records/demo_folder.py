@@ -3,10 +3,46 @@ import contextlib
 import csv
 import json
 import multiprocessing
+import os
+import pathlib
 import shutil
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 
+from arguments import number
+
 MARKER = "demo.json"
+
+
+def add_run_options(parser, out_dir, what):
+    """Adds to a Parser what every set is made with: --out_dir, --workers, --overwrite."""
+    run = parser.add_argument_group("how to run")
+    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path(out_dir), help="folder to make")
+    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
+    run.add_argument("--overwrite", action="store_true", help=f"replace {what} rendered with other options")
+
+
+def make_set(what, options, identity, is_whole, render, check=lambda: None):
+    """Makes the set of demo_WHAT in options.out_dir unless it is there, and says so; ends the program where it
+    cannot.
+
+    identity: a function giving what is_made wants. is_whole: of a folder. check: called before anything is rendered;
+    like all others it may raise ValueError. render: of the folder to render into; returns what it made, in words.
+    """
+    folder = options.out_dir
+    try:
+        identity = identity()
+        if is_made(folder, identity, options.overwrite, f"demo {what}", is_whole):
+            print(f"{folder} already holds these demo {what} (format {identity['format']}); nothing to do")
+            return
+        check()
+        start = time.monotonic()
+        with made_beside(folder, identity) as partial:
+            made = render(partial)
+    except ValueError as error:
+        sys.exit(f"demo_{what}: {error}")
+    print(f"{made} in {time.monotonic() - start:.1f} s: {folder}")
 
 
 def is_made(folder, identity, overwrite, what, is_whole):

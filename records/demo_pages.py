@@ -20,13 +20,11 @@ import hashlib
 import multiprocessing
 import os
 import pathlib
-import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import is_made, made_beside, write_csv
+from records.demo_folder import add_run_options, make_set, write_csv
 
 FORMAT = 2            # of the folder; raise it when the same options make other files
 SAMPLE_LABELS = "U+003F 1 1 U+FF2F 2 2"
@@ -69,12 +67,7 @@ def parse_options(argv):
                       help="CSV with the columns Unicode,char to take the characters from (the "
                            "competition's file; default: a built-in list)")
     size.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other books")
-    run = parser.add_argument_group("how to run")
-    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo"),
-                     help="folder to make")
-    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
-    run.add_argument("--overwrite", action="store_true",
-                     help="replace demo pages made with other options")
+    add_run_options(parser, "data/demo", "pages")
     options = parser.parse_args(argv)
     for pages, books in (("train_pages", "books"), ("test_pages", "test_books")):
         if 0 < getattr(options, pages) < getattr(options, books):
@@ -87,29 +80,18 @@ def parse_options(argv):
 
 def main(argv=None):
     options = parse_options(argv)
-    try:
-        render_set(options)
-    except ValueError as error:
-        sys.exit(f"demo_pages: {error}")
+    make_set("pages", options, lambda: _identity(options), _has_its_pages, lambda folder: _render_set(options, folder),
+             lambda: _need_opencv_5(options))
 
 
-def render_set(options):
-    """Render all that the options ask for, unless it is there already."""
-    identity = _identity(options)
-    if is_made(options.out_dir, identity, options.overwrite, "demo pages", _has_its_pages):
-        print(f"{options.out_dir} already holds these demo pages (format {FORMAT}); nothing to do")
-        return
-    _need_opencv_5(options)
-    start = time.monotonic()
+def _render_set(options, folder):
     classes, pages = plan(options)
-    with made_beside(options.out_dir, identity) as partial:
-        for split in ("train", "test"):
-            (partial / f"{split}_images").mkdir()
-        labels, unread = _render_all(options, pages, partial)
-        _write_tables(partial, classes, pages, labels, unread)
+    for split in ("train", "test"):
+        (folder / f"{split}_images").mkdir()
+    labels, unread = _render_all(options, pages, folder)
+    _write_tables(folder, classes, pages, labels, unread)
     characters = sum(len(page.text or "") for page in pages)
-    print(f"{len(pages)} pages, {characters:,} characters of {len(classes)} classes "
-          f"in {time.monotonic() - start:.1f} s: {options.out_dir}")
+    return f"{len(pages)} pages, {characters:,} characters of {len(classes)} classes"
 
 
 def _need_opencv_5(options):

@@ -12,13 +12,9 @@ OUT/demo.json              the options that made it
 A product's pictures are a pure function of (seed, its category, its number in that, the size), whatever the
 number of workers and products. Some of train.bson have another's category, some a picture that shows nothing.
 """
-import os
-import pathlib
-import sys
-import time
 
 from arguments import Parser, number
-from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
+from records.demo_folder import add_run_options, identity_of, make_set, rendered, write_csv
 
 FORMAT = 1                          # of the folder; raise it when the same options make other files
 JPEG_QUALITY = 88
@@ -46,53 +42,37 @@ def parse_options(argv):
                       help="share of the products of train.bson of which a picture shows nothing")
     what.add_argument("--size", type=number(int, 32, 1024), default=180, help="side of the pictures, px")
     what.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other products")
-    run = parser.add_argument_group("how to run")
-    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo_products"),
-                     help="folder to make")
-    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
-    run.add_argument("--overwrite", action="store_true", help="replace products rendered with other options")
+    add_run_options(parser, "data/demo_products", "products")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
+    from records.demo_words import need_typeface
     options = parse_options(argv)
-    try:
-        render_set(options)
-    except ValueError as error:
-        sys.exit(f"demo_products: {error}")
+    make_set("products", options, lambda: identity_of("products", FORMAT, options),
+             lambda folder: all((folder / name).is_file() for name in FILES),
+             lambda folder: _render_set(options, folder), need_typeface)
 
 
-def render_set(options):
-    """Renders all that the options ask for, unless it is there already."""
+def _render_set(options, folder):
     import numpy as np
     from records.demo_catalogue import catalogue
-    from records.demo_words import need_typeface
 
-    identity = identity_of("products", FORMAT, options)
-    whole = lambda folder: all((folder / name).is_file() for name in FILES)
-    need_typeface()
-    if is_made(options.out_dir, identity, options.overwrite, "demo products", whole):
-        print(f"{options.out_dir} already holds these demo products (format {FORMAT}); nothing to do")
-        return
-    start = time.monotonic()
     categories = catalogue(options.level1, options.level2, options.level3, options.seed)
     order = {part: np.random.default_rng([options.seed, 4, part]).permutation(len(categories) * each).tolist()
              for part, each in ((TRAIN, options.products), (TEST, options.test_products))}
-    with made_beside(options.out_dir, identity) as partial:
-        pictures = [_write(partial / name, options, categories, part, order[part])
-                    for part, name in ((TRAIN, "train.bson"), (TEST, "test.bson"))]
-        write_csv(partial / "category_names.csv", ("category_id", "category_level1", "category_level2",
-                                                   "category_level3"),
-                  sorted((c.category_id, *c.names) for c in categories))
-        ids = range(len(order[TRAIN]) + 1, len(order[TRAIN]) + len(order[TEST]) + 1)
-        shown = [categories[place % len(categories)] for place in order[TEST]]
-        write_csv(partial / "sample_submission.csv", ("_id", "category_id"),
-                  [(i, min(c.category_id for c in categories)) for i in ids])
-        write_csv(partial / "test_truth.csv", ("_id", "category_id", "part"),
-                  [(i, c.category_id, "words" if c.words else "things") for i, c in zip(ids, shown)])
-    print(f"{len(order[TRAIN])} products for training with {pictures[0]} pictures, {len(order[TEST])} for the "
-          f"test with {pictures[1]}, of {len(categories)} categories, in {time.monotonic() - start:.1f} s: "
-          f"{options.out_dir}")
+    pictures = [_write(folder / name, options, categories, part, order[part])
+                for part, name in ((TRAIN, "train.bson"), (TEST, "test.bson"))]
+    write_csv(folder / "category_names.csv", ("category_id", "category_level1", "category_level2", "category_level3"),
+              sorted((c.category_id, *c.names) for c in categories))
+    ids = range(len(order[TRAIN]) + 1, len(order[TRAIN]) + len(order[TEST]) + 1)
+    shown = [categories[place % len(categories)] for place in order[TEST]]
+    write_csv(folder / "sample_submission.csv", ("_id", "category_id"),
+              [(i, min(c.category_id for c in categories)) for i in ids])
+    write_csv(folder / "test_truth.csv", ("_id", "category_id", "part"),
+              [(i, c.category_id, "words" if c.words else "things") for i, c in zip(ids, shown)])
+    return (f"{len(order[TRAIN])} products for training with {pictures[0]} pictures, {len(order[TEST])} for the test "
+            f"with {pictures[1]}, of {len(categories)} categories")
 
 
 def _write(path, options, categories, part, order):

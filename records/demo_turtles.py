@@ -17,13 +17,10 @@ those of the individual, the size), whatever the number of workers.
 import csv
 import hashlib
 import os
-import pathlib
-import sys
-import time
 from typing import NamedTuple
 
 from arguments import Parser, number
-from records.demo_folder import identity_of, is_made, made_beside, rendered, write_csv
+from records.demo_folder import add_run_options, identity_of, make_set, rendered, write_csv
 
 TRAIN, EXTRA, TEST, IMAGES = "train.csv", "extra_images.csv", "test.csv", "images"
 NEW = "new_turtle"    # who is in neither of the first two
@@ -62,37 +59,22 @@ def parse_options(argv):
     size.add_argument("--size", type=number(int, 32, 2048), default=128,
                       help="side of the square photographs, px")
     size.add_argument("--seed", type=number(int, 0), default=1, help="other seeds give other turtles")
-    run = parser.add_argument_group("how to run")
-    run.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("data/demo_turtles/turtles"),
-                     help="folder to make")
-    run.add_argument("--workers", type=number(int, 1), default=os.cpu_count(), help="processes")
-    run.add_argument("--overwrite", action="store_true",
-                     help="replace turtles rendered with other options")
+    add_run_options(parser, "data/demo_turtles/turtles", "turtles")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     options = parse_options(argv)
-    try:
-        render_set(options)
-    except ValueError as error:
-        sys.exit(f"demo_turtles: {error}")
+    make_set("turtles", options, lambda: identity_of("turtles", FORMAT, options), _is_whole,
+             lambda folder: _render_set(options, folder))
 
 
-def render_set(options):
-    """Renders all that the options ask for, unless it is there already."""
-    identity = identity_of("turtles", FORMAT, options)
-    if is_made(options.out_dir, identity, options.overwrite, "demo turtles", _is_whole):
-        print(f"{options.out_dir} already holds these demo turtles (format {FORMAT}); nothing to do")
-        return
-    start = time.monotonic()
+def _render_set(options, folder):
     photographs = plan(options)
-    with made_beside(options.out_dir, identity) as partial:
-        (partial / IMAGES).mkdir()
-        _write_tables(partial, options, photographs, _render_all(options, photographs, partial))
-    print(f"{len(photographs)} photographs, {sum(p.table == TEST for p in photographs)} of them for the test, of "
-          f"{len({p.individual for p in photographs})} turtles in {time.monotonic() - start:.1f} s: "
-          f"{options.out_dir}")
+    (folder / IMAGES).mkdir()
+    _write_tables(folder, options, photographs, _render_all(options, photographs, folder))
+    return (f"{len(photographs)} photographs, {sum(p.table == TEST for p in photographs)} of them for the test, of "
+            f"{len({p.individual for p in photographs})} turtles")
 
 
 def _is_whole(folder):
