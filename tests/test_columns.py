@@ -202,6 +202,13 @@ def test_lines_of_any_format_are_cut_without_texts(tmp_path):
     assert store.lines and not store.text and store.record_size == (32, 64)
 
 
+def test_a_point_in_two_columns_belongs_to_the_nearer():
+    boxes = np.array([(0, 0, 40, 50), (20, 0, 40, 50), (200, 0, 10, 10)], float)
+    points = np.array([(38, 40), (22, 30), (25, 10), (35, 20), (100, 5)])
+    assert second_opinion.in_columns([f"U+{0x3042 + 2 * k:04X}" for k in range(5)], points, boxes) == ["うい", "えあ", ""]
+    assert second_opinion.in_columns([], np.zeros((0, 2), int), boxes) == ["", "", ""]
+
+
 def test_a_second_opinion_names_the_columns_that_differ(pages, capsys):
     folder, _ = pages
     boxes = [(page, x, y, 20, 24, 0.9, "", "") for page in ("a_1", "b_1") for x in (60, 15) for y in (10, 40, 70)]

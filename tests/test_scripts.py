@@ -146,6 +146,15 @@ def test_an_unknown_system_is_refused():
         assert done.returncode == 1 and "the systems are cdiscount imet kuzushiji turtle" in done.stderr
 
 
+@pytest.mark.parametrize("system", ["kuzushiji", "turtle", "imet", "cdiscount"])
+def test_the_recipes_of_real_data_are_there_and_its_absence_is_told(system, tmp_path):
+    done = script("run_training.sh", SYSTEM=system, DATA_DIR=tmp_path / "kaggle", STORES=tmp_path / "stores",
+                  RUNS=tmp_path / "runs")
+    assert done.returncode and str(tmp_path / "kaggle") in done.stderr, done.stderr
+    assert "01_pack.sh: " not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_the_whole_of_system_a(tmp_path):
     """Every stage on small pages, once more from the test pages on, and the classifier of books."""

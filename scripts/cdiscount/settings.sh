@@ -42,6 +42,9 @@ TRUTH_CSV=${TRUTH_CSV:-}
 TABLE=$RUNS/scores.csv
 DETECTOR=$TEXT_BOXES
 source scripts/system.sh
+for recipe in $PRODUCTS "$WITH_TEXT" "$WORDS"; do
+  [[ -f $recipe ]] || fail "there is no recipe $recipe"
+done
 
 FIRST=$(first_recipe)
 TRAIN=$(store "$FIRST" train) TEST=$(store "$FIRST" test)
