@@ -65,12 +65,14 @@ phase() {  # phase RECIPE: the folder of its runs
 
 words_seen() {  # words_seen train|test: words are found on every picture of a part, and what the reader sees
   local pages=$STORES/pages/$1 words=$STORES/words/$1 found=$STORES/found/$1  # on them becomes its vector
-  local packed=("$PYTHON" create_tfrecords.py --format=cdiscount --source=test --data_dir="$DATA_DIR"
-                --bson="$DATA_DIR/$1.bson" --name="$1" --overwrite)
+  local name line=() packed=("$PYTHON" create_tfrecords.py --format=cdiscount --source=test --data_dir="$DATA_DIR"
+                             --bson="$DATA_DIR/$1.bson" --name="$1" --overwrite)
   "${packed[@]}" --records=pages --size="$(option size "$(packing "$TEXT_BOXES")")" --out_dir="$pages"
   run "$TEXT_BOXES" --data_tfrec_dir="$pages" --run_dir="$RUNS/text_boxes" --job=detect --data_preds_dir="$found"
-  "${packed[@]}" --records=boxes --detections="$found/$1.csv" --fit=line --size=32 --aspect=4 --channels=1 \
-    --out_dir="$words"
+  for name in size aspect channels; do
+    line+=(--$name="$(option $name "$(packing "$WORDS")")")
+  done
+  "${packed[@]}" --records=boxes --detections="$found/$1.csv" --fit=line "${line[@]}" --out_dir="$words"
   run "$WORDS" --data_tfrec_dir="$words" --run_dir="$RUNS/words" --job=text_features --data_preds_dir="$found"
 }
 

@@ -6,7 +6,7 @@ source "$(dirname "$0")/settings.sh"
 needs "$RUNS/detector/run.json" 02_train_detector.sh
 readers=$RECIPES pages=$(store "$DETECTOR" train) found=$STORES/detections/train_val only_val=--only_val=on
 if [[ $VALIDATION_DIR ]]; then
-  if [[ $DEMO ]]; then
+  if [[ ${VALIDATION_PAGES:-} ]]; then
     "$PYTHON" -m records.demo_pages --out_dir="$VALIDATION_DIR" --train_pages="$VALIDATION_PAGES" --books=3 \
       --test_pages=0 --test_books=0 --seed=2 --overwrite
   fi

@@ -30,9 +30,11 @@ if [[ -z ${DATA_DIR:-} ]]; then
     CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=2 --eval_crop=0.8571}
     REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
   elif [[ $SCALE == large ]]; then
-    TRAIN_PAGES=80 TEST_PAGES=24 VALIDATION_PAGES=30 place=demo_whole_large
+    TRAIN_PAGES=80 TEST_PAGES=24 place=demo_whole_large
     DATA_DIR=data/$place/pages
-    VALIDATION_DIR=data/$place/validation_pages
+    if [[ -z ${VALIDATION_DIR:-} ]]; then
+      VALIDATION_DIR=data/$place/validation_pages VALIDATION_PAGES=30  # rendered
+    fi
     DETECTOR_OPTIONS=${DETECTOR_OPTIONS:---n_epochs=6 --validate_every_epochs=6}
     CLASSIFIER_OPTIONS=${CLASSIFIER_OPTIONS:---n_epochs=3 --eval_crop=0.8571}
     REFINE_OPTIONS=${REFINE_OPTIONS:---n_epochs=2 --lr=1e-3 --eval_crop=0.8571}
