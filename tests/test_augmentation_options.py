@@ -1,6 +1,7 @@
 """What run.py's options make of the augmentation: every one arrives, in its own place."""
 import argparse
 import pathlib
+import re
 
 import pytest
 
@@ -81,9 +82,9 @@ def test_by_default_nothing_changes():
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_recipes_build_their_augmentation(path):
-    # Those of Cdiscount's products go on from a recipe of single images.
-    before = [f"@{path.parent / 'resnet50.args'}"] if "\n--product_images=" in path.read_text() else []
-    assert parsed(*before, f"@{path}") != Augmentation(), "it augments"
+    # Some go on from another, which their own command has before them.
+    before = re.findall(rf"@(\S+) @{path.relative_to(RECIPES.parent)}", path.read_text())
+    assert parsed(*[f"@{RECIPES.parent / other}" for other in before], f"@{path}") != Augmentation(), "it augments"
 
 
 def test_model_04_of_system_a_is_augmented_as_published():
