@@ -181,7 +181,10 @@ def _finished(out, fingerprint, options):
 
 
 def _pool(workers):
-    """Worker processes that start clean, without what this one has imported."""
+    """Worker processes that start clean, without what this one has imported; or, of one, a thread of this process,
+    which is there at once."""
+    if workers == 1:
+        return concurrent.futures.ThreadPoolExecutor(1)
     return concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"))
 
@@ -209,7 +212,7 @@ def _check(images, problems, options):
             checked.append(image)
         problems += found
     if options.crops.denoise and checked:
-        with _pool(options.workers) as pool:
+        with _pool(min(options.workers, len(checked))) as pool:
             damaged = pool.map(functools.partial(
                 check_image, max_megapixels=options.crops.max_megapixels, decode=True), checked,
                 chunksize=4)

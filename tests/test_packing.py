@@ -79,7 +79,8 @@ def test_channel_statistics_and_offsets(kaggle, tmp_path):
         assert example.features.feature["image_id"].bytes_list.value[0].decode() == row.id
 
 
-def test_same_bytes_for_any_number_of_workers_and_shuffled(kaggle, tmp_path):
+def test_same_bytes_for_any_number_of_workers_and_shuffled(kaggle, tmp_path, monkeypatch):
+    monkeypatch.setattr("records.places.PAGES_PER_CHUNK", 1)  # else one chunk, of one process
     for workers in (1, 3):
         pack("--data_dir", kaggle[0], "--out_dir", tmp_path / f"s{workers}", *FAST[::2],
              "--shard_mb=0.003", f"--workers={workers}")
