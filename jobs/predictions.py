@@ -12,18 +12,14 @@ def predictions_path(session, suffix="", run=None):
     return (own or run.folder / "predictions") / f"{session.store.info['name']}{suffix}.npz"
 
 
-def predicted_logits(session, source, positions, description, rows):
-    """float32 [n, classes] of the run's network. See predicted_blocks.
-
-    Raises MemoryError where memory does not hold them.
-    """
-    n, classes = len(positions), len(session.run.class_names)
+def held_logits(blocks, n, classes):
+    """float32 [n, classes], blocks of predicted_blocks as one. Raises MemoryError where memory does not hold them."""
     if n * classes * 4 > free_memory():
         raise MemoryError(f"the logits of {n} records x {classes} classes take "
                           f"{n * classes * 4 / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free: "
                           "validate fewer records")
     logits, done = np.zeros((n, classes), np.float32), 0
-    for block in predicted_blocks(session, source, positions, description, rows):
+    for block in blocks:
         logits[done:done + len(block)] = block
         done += len(block)
     return logits

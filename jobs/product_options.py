@@ -19,8 +19,8 @@ def add_products(parser):
                                "pooled features averaged")
     products.add_argument("--level_weight", type=number(float, 0), default=0.0,
                           help="of further losses: softmax heads on the same features, for the two widest levels "
-                               "of category that the store has; predictions come from the classes' own head (0: "
-                               "no such heads)")
+                               "of category that the store has; predictions come from the classes' own head; the "
+                               "log has theirs as level1_head_accuracy (0: no such heads)")
     products.add_argument("--keep_logits", type=on_off, default=True,
                           help="on/off: products: write the probabilities of all classes, 2 bytes per product and "
                                "class, and not only of the best 5, which are what submit needs")

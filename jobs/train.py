@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from inference.product_scores import WIDER_LEVELS
 from jobs.dry_run import dry_run
 from jobs.errors import OptionError, option_errors
 from jobs.example_losses import ExampleLosses
@@ -23,7 +24,6 @@ from training.plateau import EarlyStop, Plateau
 from training.schedules import make_schedule
 
 REFERENCE_BATCH = 256  # for --lr_per_256
-AUXILIARY_LEVELS = 2  # of the levels of categories, the widest, for --level_weight
 
 
 def run(session):
@@ -88,7 +88,7 @@ def network(o, vectors=None):
 
 def auxiliary_levels(session):
     """The Store.class_levels that --level_weight trains heads for; []: none."""
-    levels = session.store.class_levels[:AUXILIARY_LEVELS] if session.options.level_weight else []
+    levels = session.store.class_levels[:WIDER_LEVELS] if session.options.level_weight else []
     if session.options.level_weight and not levels:
         raise OptionError(f"--level_weight={session.options.level_weight:g}, but {session.store.folder} knows of "
                           "no levels of its classes: pack it with create_tfrecords.py --format=cdiscount")

@@ -1,4 +1,5 @@
 """--job=val: accuracy of a run on the validation rows of its store."""
+import collections
 import functools
 
 import numpy as np
@@ -6,9 +7,10 @@ import numpy as np
 from inference.accuracy import accuracy_figures, cross_entropy, on_device
 from inference.predict import Predictor, classifier, save_predictions
 from inference.label_scores import told
+from inference.product_scores import WIDER_LEVELS
 from jobs import multilabel
 from jobs.errors import OptionError
-from jobs.predictions import predicted_logits, predictions_path
+from jobs.predictions import held_logits, predicted_blocks, predictions_path
 from pipeline.selection import is_shared, repeat_rare
 from training.workers import is_chief
 
@@ -34,28 +36,50 @@ def validation(session):
 
 def saved_validation(session):
     """The figures of the run's best weights in the views asked for; the predictions are saved, as
-    ensembles, stacking and scores over all folds need them."""
-    run, rows = session.run, session.rows[1]
+    ensembles, stacking and scores over all folds need them. Memory: a block of logits at a time; of several
+    labels, whose thresholds are fitted, all of them."""
+    rows = session.rows[1]
     source, position = session.source
-    logits = predicted_logits(session, source, position[rows], "validating", rows)
-    if is_chief():
-        save_predictions(predictions_path(session, "_val"), session.store.manifest["id"].to_numpy()[rows],
-                         run.class_names, logits, session.store.own_sha256, session.store.records_sha256,
-                         session.labels[rows])
+    ids, labels = session.store.manifest["id"].to_numpy()[rows], session.labels[rows]
+    blocks = predicted_blocks(session, source, position[rows], "validating", rows)
     if session.store.multilabel:
-        return multilabel.validated(session, session.store.manifest["id"].to_numpy()[rows].tolist(), logits,
-                                    session.labels[rows] > 0)
-    loss = cross_entropy(logits, session.labels[rows])
-    return figures_of(session, logits.argmax(axis=1), loss)
+        logits = held_logits(blocks, len(rows), len(session.run.class_names))
+        save(session, ids, logits, labels)
+        return multilabel.validated(session, ids.tolist(), logits, labels > 0)
+    predicted, loss = np.zeros(len(rows), np.int64), np.zeros(len(rows))
+
+    def seen():
+        done = 0
+        for block in blocks:
+            own = slice(done, done + len(block))
+            predicted[own], loss[own] = block.argmax(axis=1), cross_entropy(block, labels[own])
+            done = own.stop
+            yield block
+    save(session, ids, seen(), labels)
+    return figures_of(session, predicted, loss)
+
+
+def save(session, ids, logits, labels):
+    """Writes the validation's predictions; only the first of several workers does, but each goes through them."""
+    if is_chief():
+        save_predictions(predictions_path(session, "_val"), ids, session.run.class_names, logits,
+                         session.store.own_sha256, session.store.records_sha256, labels)
+    else:
+        collections.deque(logits, maxlen=0)
 
 
 def figures_of(session, predicted, loss):
-    """accuracy_figures of the validation rows, those of rare classes counted more often if asked."""
-    rows = session.rows[1]
+    """accuracy_figures of the validation rows, those of rare classes counted more often if asked; and
+    accuracy_level1, … of the wider levels of category, where the store has them."""
+    rows, store = session.rows[1], session.store
     labels = session.labels[rows]
-    shared = is_shared(session.store.manifest, session.options.split)[rows]
+    shared = is_shared(store.manifest, session.options.split)[rows]
     counted = repeat_rare(np.arange(len(rows)), labels, session.options.oversample_val_to)
-    return accuracy_figures(labels[counted], predicted[counted], loss[counted], shared[counted])
+    figures = accuracy_figures(labels[counted], predicted[counted], loss[counted], shared[counted])
+    for number, level in enumerate(store.class_levels[:WIDER_LEVELS], 1):
+        of_class = np.asarray(level["of_class"])
+        figures[f"accuracy_level{number}"] = float(np.mean(of_class[labels[counted]] == of_class[predicted[counted]]))
+    return figures
 
 
 def run(session):
@@ -71,11 +95,12 @@ def run(session):
         return
     session.run.update(validation={k: round(v, 6) for k, v in figures.items()})
     shared = figures.get("accuracy_not_shared")
+    wider = "".join(f", {value:.4f} at level {name[-1]}" for name, value in figures.items() if "_level" in name)
     print(f"validated: {session.run.folder}, accuracy {figures['accuracy']:.4f} on "
           f"{len(session.rows[1])} records" +
           ("" if shared is None else
            f", {shared:.4f} without those that validate by the rare-class rule") +
-          f"; mean over classes {figures['balanced_accuracy']:.4f}; "
+          f"{wider}; mean over classes {figures['balanced_accuracy']:.4f}; "
           f"next: {_next(session)}")
 
 

@@ -47,7 +47,7 @@ def test_a_step_adds_the_levels_losses_as_numpy_does(accumulate, xla, tmp_path):
     logits = [x @ kernel + bias for kernel, bias in before]
     losses = [-(truth * log_softmax(own, axis=1)).sum(1).mean() for truth, own in zip(truths, logits)]
     assert row["loss"] == pytest.approx(losses[0] + WEIGHT * (losses[1] + losses[2]), rel=1e-5)
-    names = ("accuracy", "accuracy_level1", "accuracy_level2")
+    names = ("accuracy", "level1_head_accuracy", "level2_head_accuracy")
     for name, truth, own in zip(names, truths, logits):
         assert row[name] == pytest.approx((truth.argmax(1) == own.argmax(1)).mean())
     for weight, truth, own, pair, (kernel, bias) in zip((1, WEIGHT, WEIGHT), truths, logits, layers, before):

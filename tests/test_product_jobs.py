@@ -68,11 +68,15 @@ def test_a_run_of_pairs_starts_from_that_of_single_images(places):
     assert info["product_images"] == 2 and info["network"]["level_sizes"] == [2, 4]
     assert [level["name"] for level in info["class_levels"]] == ["category_level1", "category_level2"]
     log = pd.read_csv(places / "pairs/log.csv")
-    assert {"accuracy_level1", "accuracy_level2", "val_accuracy"} <= set(log)
-    pairs = product_store(open_store(places / "train"), 2).manifest
+    assert {"level1_head_accuracy", "level2_head_accuracy", "val_accuracy", "val_accuracy_level2"} <= set(log)
+    store = product_store(open_store(places / "train"), 2)
+    pairs = store.manifest
     ids, names, logits, labels = read_predictions(places / "pairs/predictions/train_val.npz")
     assert sorted(ids) == sorted(pairs["id"][pairs["fold"] == 0]) and len(ids) == 8
     assert info["validation"]["accuracy"] == pytest.approx((logits.argmax(1) == labels).mean(), abs=1e-6)
+    for number, level in enumerate(store.class_levels, 1):
+        right = [level["of_class"][best] == level["of_class"][label] for best, label in zip(logits.argmax(1), labels)]
+        assert info["validation"][f"accuracy_level{number}"] == pytest.approx(np.mean(right), abs=1e-6)
     layers = [layer.name for layer in read_layers(places / "pairs/checkpoints/best.h5").layers]
     assert "head_levels" in layers
     single = json.loads((places / "single/run.json").read_text())

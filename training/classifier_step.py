@@ -25,7 +25,7 @@ class TrainedClassifier(Trained, keras.Model):
         """
         self.loss_of, self.margin, self.label_smoothing = loss, margin, label_smoothing
         self.multilabel = multilabel
-        sums = ["loss", "right", *(f"right_level{k + 1}" for k in range(len(levels)))]
+        sums = ["loss", "right", *(f"level{k + 1}_head_right" for k in range(len(levels)))]
         means = {name: keras.metrics.Mean(name=name.replace("right", "accuracy")) for name in sums}
         self.levels = held(self._with_features(levels, level_weight) if levels else None)
         self.measures, self.distillation = held(means), held(distillation)
@@ -92,7 +92,7 @@ class TrainedClassifier(Trained, keras.Model):
             truth = tf.matmul(targets, member)  # float32 [m, categories], mixed and scaled as the targets are
             extra += weight * cross_entropy(truth, own)
             right = tf.argmax(truth, axis=1) == tf.argmax(own, axis=1)
-            sums[f"right_level{k + 1}"] = tf.reduce_sum(tf.cast(right, tf.float32))
+            sums[f"level{k + 1}_head_right"] = tf.reduce_sum(tf.cast(right, tf.float32))
         return logits, extra, sums
 
     def _adapt(self, values):
