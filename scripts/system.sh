@@ -1,4 +1,9 @@
-# Sourced by a system's settings.sh: what its stages are made of. Wants DATA_DIR, STORES, RUNS, RECIPES.
+# Sourced by a system's settings.sh: what its stages are made of. Wants DATA_DIR, RECIPES, and place, the
+# folder of its own in data/ and in runs/.
+STORES=${STORES:-data/$place}
+RUNS=${RUNS:-runs/$place}
+TRUTH_CSV=${TRUTH_CSV:-}
+TABLE=$RUNS/scores.csv
 
 source scripts/functions.sh
 

@@ -36,10 +36,6 @@ else
   WORDS=${WORDS:-recipes/cdiscount/words.args}
   COVERS=${COVERS:---covers=20000 --words=200000}
 fi
-STORES=${STORES:-data/$place}
-RUNS=${RUNS:-runs/$place}
-TRUTH_CSV=${TRUTH_CSV:-}
-TABLE=$RUNS/scores.csv
 DETECTOR=$TEXT_BOXES
 source scripts/system.sh
 for recipe in $PRODUCTS "$WITH_TEXT" "$WORDS"; do

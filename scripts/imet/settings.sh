@@ -33,12 +33,8 @@ else
   STACK_ROWS=${STACK_ROWS:-2000000}
   N_FOLDS=${N_FOLDS:-5}
 fi
-STORES=${STORES:-data/$place}
-RUNS=${RUNS:-runs/$place}
 GROUPS_OF_LABELS=${GROUPS_OF_LABELS:-culture tag}
 PROBABILITY=${PROBABILITY:-0.5}
-TRUTH_CSV=${TRUTH_CSV:-}
-TABLE=$RUNS/scores.csv
 source scripts/system.sh
 
 FIRST=$(first_recipe)

@@ -49,13 +49,9 @@ else
   PROBABILITY=${PROBABILITY:-0.9}
   TRIALS=${TRIALS:-200}
 fi
-STORES=${STORES:-data/$place}
-RUNS=${RUNS:-runs/$place}
 VIEWS=${VIEWS:-crops7}
 VALIDATION_DIR=${VALIDATION_DIR:-}
 TRUTH_CSV=${TRUTH_CSV:-${DEMO:+$DATA_DIR/test.csv}}
-TABLE=$RUNS/scores.csv
-
 source scripts/system.sh
 
 read_boxes() {  # read_boxes PHASE val|test NAME RECIPE...: every classifier, then all of them together

@@ -22,12 +22,8 @@ else
   place=turtle
   RECIPES=${RECIPES:-$(echo recipes/turtle/{ef1b7,beitl,ef1l2,ef2xl,ef1l2_second,ef2l}.args)}
 fi
-STORES=${STORES:-data/$place}
-RUNS=${RUNS:-runs/$place}
 N_FOLDS=${N_FOLDS:-5}
 TTA=${TTA:-9}
-TRUTH_CSV=${TRUTH_CSV:-}
-TABLE=$RUNS/scores.csv
 source scripts/system.sh
 
 together() {  # together NAME RECIPE...: all folds of the networks as one, their submission and its score
