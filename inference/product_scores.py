@@ -9,8 +9,8 @@ def right_by_level(given, truth, class_names, class_levels):
     """{column: bool [n]} of whether each product is right: accuracy, in its category; accuracy_level1, …, in
     the wider ones.
 
-    given, truth: str [n], categories. class_levels: of Store.class_levels. A category that is none of
-    class_names belongs to nothing: there it is wrong at every wider level.
+    given, truth: [n], categories, as class_names calls them. class_levels: of Store.class_levels. A category that is
+    none of class_names belongs to nothing: there it is wrong at every wider level.
     """
     given, truth = np.asarray(given, object), np.asarray(truth, object)
     index = pd.Index(np.asarray(class_names, object))

@@ -7,7 +7,7 @@ import numpy as np
 from inference.accuracy import accuracy_figures, cross_entropy, on_device
 from inference.predict import Predictor, classifier, save_predictions
 from inference.label_scores import told
-from inference.product_scores import WIDER_LEVELS
+from inference.product_scores import right_by_level
 from jobs import multilabel
 from jobs.errors import OptionError
 from jobs.predictions import held_logits, predicted_blocks, predictions_path
@@ -76,9 +76,8 @@ def figures_of(session, predicted, loss):
     shared = is_shared(store.manifest, session.options.split)[rows]
     counted = repeat_rare(np.arange(len(rows)), labels, session.options.oversample_val_to)
     figures = accuracy_figures(labels[counted], predicted[counted], loss[counted], shared[counted])
-    for number, level in enumerate(store.class_levels[:WIDER_LEVELS], 1):
-        of_class = np.asarray(level["of_class"])
-        figures[f"accuracy_level{number}"] = float(np.mean(of_class[labels[counted]] == of_class[predicted[counted]]))
+    right = right_by_level(predicted[counted], labels[counted], range(len(session.class_names)), store.class_levels)
+    figures |= {name: float(own.mean()) for name, own in right.items()}
     return figures
 
 

@@ -84,7 +84,7 @@ def test_a_run_of_pairs_starts_from_that_of_single_images(places):
 def test_validation_tells_accuracy_at_the_wider_levels():
     levels = [{"of_class": [0, 0, 1, 1]}, {"of_class": [0, 1, 2, 2]}]
     session = types.SimpleNamespace(
-        rows=(None, np.array([4, 1, 2, 0])), labels=np.array([3, 1, 2, 0, 0]),
+        rows=(None, np.array([4, 1, 2, 0])), labels=np.array([3, 1, 2, 0, 0]), class_names=list("abcd"),
         store=types.SimpleNamespace(manifest=pd.DataFrame(index=range(5)), class_levels=levels),
         options=types.SimpleNamespace(split=None, oversample_val_to=0))
     # Of the labels 0, 1, 2, 3: right, right at the widest level, right at both, wrong.
